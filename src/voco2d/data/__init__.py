@@ -1,0 +1,1 @@
+"""Cohorts, crops, augmentations, datasets and the phantom."""

@@ -1,0 +1,49 @@
+"""The errors a user can meet: each says in one sentence what is wrong, where, and the way out."""
+
+from pathlib import Path
+
+
+class Voco2dError(Exception):
+    """Something a user can mend; the command line prints it on one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(Voco2dError):
+    """The call itself is wrong: a missing folder, an unknown option or value."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration key or value is unknown or of the wrong type."""
+
+
+class ReadError(Voco2dError):
+    """A file or series is not a CT volume that can be read.
+
+    Args:
+        path: What could not be read.
+        reason: Why, without any patient identifier.
+    """
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+
+class StoreError(Voco2dError):
+    """A store is missing, empty, damaged or can't be written."""
+
+
+class LabelError(Voco2dError):
+    """A label or prediction table lacks something or contradicts itself."""
+
+
+class CheckpointError(Voco2dError):
+    """Weights are missing, damaged or belong to another architecture."""
+
+
+class NonFiniteLossError(Voco2dError):
+    """A loss became NaN or infinite; the message says at which step and which term."""

@@ -1,0 +1,1 @@
+"""File formats: each module reads one of them into a `Volume`."""

@@ -1,0 +1,55 @@
+"""A CT series in memory: Hounsfield units on a regular grid, with its geometry and what was odd about it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from voco2d.types import HuVolume, Matrix, Millimetres3
+
+MIN_SLICES = 5
+"""Fewer slices are a localizer, a test shot or a remnant, not a volume."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One CT series.
+
+    Args:
+        hu: (Z, H, W) int16 Hounsfield units; Z superior to inferior, H anterior to posterior, W patient's right to left.
+        spacing_mm: Distance of neighbouring voxel centres along (Z, H, W), millimetres.
+        direction: (3, 3); column i is the unit vector of array axis i in patient coordinates, LPS
+            (x to the left, y to posterior, z to superior; DICOM PS3.3 C.7.6.2).
+        origin_mm: LPS position of the centre of voxel [0, 0, 0], millimetres.
+        patient_id: Identifier of the patient; never shown in a log.
+        study_id: Study instance UID, or empty.
+        series_id: Series instance UID, competition series number or file stem.
+        source: Path of the file or folder it came from.
+        notes: What was odd, one short phrase each, beginning with a word a machine can filter on
+            ("gap: …", "duplicates: …", "windowed: …").
+        instance_numbers: For each slice (Z) its DICOM instance number, or empty.
+    """
+
+    hu: HuVolume
+    spacing_mm: Millimetres3
+    direction: Matrix
+    origin_mm: Millimetres3
+    patient_id: str
+    study_id: str
+    series_id: str
+    source: str
+    notes: tuple[str, ...] = ()
+    instance_numbers: tuple[int, ...] = ()
+
+    @property
+    def coverage_mm(self) -> Millimetres3:
+        """Extent along (Z, H, W), millimetres: voxel count × spacing."""
+        sizes = [count * step for count, step in zip(self.hu.shape, self.spacing_mm, strict=True)]
+        return (sizes[0], sizes[1], sizes[2])
+
+    @property
+    def affine_lps(self) -> Matrix:
+        """(4, 4) map from voxel index (z, h, w) to LPS millimetres."""
+        affine = np.eye(4)
+        affine[:3, :3] = self.direction * np.asarray(self.spacing_mm)
+        affine[:3, 3] = self.origin_mm
+        return affine

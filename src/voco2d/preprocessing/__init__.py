@@ -1,0 +1,1 @@
+"""From a `Volume` to what the networks see; the same code for training and prediction."""
