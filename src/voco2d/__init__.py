@@ -6,7 +6,7 @@ The names below load on first use, so that importing the package stays quick.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from voco2d.version import VERSION as __version__
+from voco2d.version import VERSION
 
 if TYPE_CHECKING:
     from voco2d.inference.predictor import Predictor
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from voco2d.store.volume_store import VolumeStore
 
 __all__ = ["Predictor", "Volume", "VolumeStore", "__version__", "load_backbone", "preprocess", "read_volume"]
+
+__version__ = VERSION
 
 _HOMES = {
     "Predictor": "voco2d.inference.predictor",

@@ -79,7 +79,9 @@ def _read_source(source: str | Path | None, presets: Mapping[str, Tree]) -> Tree
         return deepcopy(presets[str(source)])
     path = Path(source)
     if not path.is_file():
-        raise ConfigError(f"{source}: neither a configuration file nor a preset; presets: {', '.join(presets) or 'none'}")
+        raise ConfigError(
+            f"{source}: neither a configuration file nor a preset; presets: {', '.join(presets) or 'none'}"
+        )
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -98,7 +100,9 @@ def _refuse_unknown(cls: type[Any], tree: Tree, section: str) -> None:
     known = [field.name for field in fields(cls)]
     for key, value in tree.items():
         if key not in known:
-            raise ConfigError(f"unknown key {section + str(key)!r}; known keys: {', '.join(section + k for k in known)}")
+            raise ConfigError(
+                f"unknown key {section + str(key)!r}; known keys: {', '.join(section + k for k in known)}"
+            )
         if is_dataclass(hints[key]) and isinstance(hints[key], type):
             if not isinstance(value, dict):
                 raise ConfigError(f"{section + key!r} is a section; set one of its keys, for example {key}.KEY=VALUE")

@@ -3,9 +3,9 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -46,7 +46,7 @@ class Progress:
             )
             self._task = self._bar.add_task(label, total=total, completed=done, note="")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         """Start drawing."""
         if self._bar is not None:
             self._bar.start()
@@ -81,7 +81,7 @@ class Progress:
 def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """Yield `items` while showing how many are done; `total` is taken from their length where they have one."""
     if total is None:
-        total = len(items) if hasattr(items, "__len__") else None
+        total = len(items) if isinstance(items, Sized) else None
     with Progress(label, total) as progress:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""What is graded: the five targets of RSNA 2023, their classes and sample weights; everything else follows from here."""
+"""What is graded: the five targets of RSNA 2023, their classes and sample weights; all else follows from here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

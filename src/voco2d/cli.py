@@ -1,0 +1,168 @@
+"""The command line: what each command takes; the work itself lies in `commands/` and is imported only when called."""
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from voco2d.errors import Voco2dError
+from voco2d.version import VERSION
+
+_OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
+_CONFIGURABLE = ("phantom", "prepare", "pretrain", "finetune")
+"""Commands that take `key=value` words after their options."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after `voco2d`; by default those of the process.
+
+    Returns:
+        0 done, 1 failed, 2 wrong use.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    overrides: list[str] = []
+    if words and words[0] in _CONFIGURABLE:
+        overrides = [word for word in words[1:] if _is_override(word)]
+        words = [word for word in words if word not in overrides]
+    options = parser.parse_args(words)
+    options.overrides = overrides
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s")
+    for chatty in ("pydicom", "matplotlib", "PIL", "fontTools", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        code: int = import_module(f"voco2d.commands.{options.command}").run(options)
+    except Voco2dError as error:
+        return _fail(options, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail(options, "interrupted; the same command goes on where it was, see --help", 1)
+    except OSError as error:
+        return _fail(options, f"{error.filename or options.command}: {error.strerror or error}", 1)
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe every command; importing nothing heavy, so that `--help` answers at once."""
+    parser = argparse.ArgumentParser(prog="voco2d", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"voco2d {VERSION}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary, describe in _COMMANDS:
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=_OVERRIDES_HINT if name in _CONFIGURABLE else None,
+            allow_abbrev=False,
+        )
+        command.add_argument("-v", "--verbose", action="store_true", help="tell more, and show tracebacks")
+        describe(command)
+    return parser
+
+
+def _is_override(word: str) -> bool:
+    return bool(_OVERRIDE.match(word)) and not os.path.lexists(word)
+
+
+def _fail(options: argparse.Namespace, message: str, code: int) -> int:
+    if options.verbose:
+        logging.getLogger(__name__).exception("traceback of the error below")
+    print(f"voco2d {options.command}: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _out(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=what)
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    _out(parser, "folder for everything the demo makes; an earlier demo there is replaced")
+    parser.add_argument("--patients", type=int, default=48, help="size of the phantom cohort (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+
+
+def _phantom(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the cohort, in the RSNA 2023 layout")
+    parser.add_argument("--patients", type=int, required=True, help="number of patients")
+    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    parser.add_argument("--enriched", action="store_true", help="raise the share of injuries, for small cohorts")
+
+
+def _prepare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources", nargs="+", type=Path, metavar="SRC", help="RSNA root, DICOM folders, NIfTI or .npy files, or trees"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="STORE", help="the store to make or to continue")
+    parser.add_argument("--config", metavar="FILE", help="YAML with the keys of `prepare`")
+    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+
+
+def _pretrain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path, metavar="STORE", help="made by `voco2d prepare`")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument("--config", metavar="PRESET|FILE", help="voco2d (default), paper-v2, or a YAML file")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument(
+        "--exclude", type=Path, metavar="CSV", help="table whose patient_id column must never be pretrained on"
+    )
+
+
+def _finetune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path, metavar="STORE", help="made by `voco2d prepare`")
+    parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help="as RSNA's train.csv")
+    parser.add_argument(
+        "--init", required=True, metavar="CKPT|imagenet|random", help="a pretraining run or weights file, or a word"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument("--config", metavar="FILE", help="YAML with the keys of `finetune`")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+
+
+def _predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="raw scans: whatever `prepare` takes")
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="made by `voco2d finetune`")
+    parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of predictions")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
+    parser.add_argument(
+        "--identity-axes", metavar="CODE", default=None, help="axis directions of NIfTI files without geometry"
+    )
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="table of predictions")
+    parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help="as RSNA's train.csv")
+    parser.add_argument("--aggregate", choices=("max", "mean", "none"), default="max", help="default %(default)s")
+    parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples for 95 %% intervals")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for scores.json and report.html")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores for machines")
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="a pretraining or fine-tuning run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run folder")
+
+
+def _info(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+_DESCRIPTION = "Pretrain on unlabeled CT slices (2D-VoCo), grade abdominal injuries (CNN-LSTM). Research use only."
+_OVERRIDES_HINT = "After the options, key=value words change settings, for example seed=1; a wrong key lists all."
+_COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
+    ("demo", "the whole story on a phantom cohort, with a report", _demo),
+    ("phantom", "write a synthetic cohort in the RSNA 2023 layout", _phantom),
+    ("prepare", "turn CT files of any kind into a store of prepared volumes", _prepare),
+    ("pretrain", "pretrain a backbone on a store, without labels", _pretrain),
+    ("finetune", "train the injury classifier on a store and a label table", _finetune),
+    ("predict", "grade raw scans with a trained classifier", _predict),
+    ("evaluate", "score a table of predictions", _evaluate),
+    ("report", "write the HTML page of a run", _report),
+    ("info", "versions and hardware, for bug reports", _info),
+)

@@ -1,0 +1,67 @@
+"""`voco2d evaluate`: score a table of predictions."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from voco2d.commands.tables import write_text
+from voco2d.evaluation.evaluate import evaluate
+from voco2d.evaluation.tables import read_label_table, read_predictions
+from voco2d.targets import TARGETS
+
+_HEADLINES = ("rsna_organs", "map", "precision", "recall")
+_PER_TARGET = ("average_precision", "roc_auc", "precision", "recall", "log_loss")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the scores, and write them for machines and as a page where asked."""
+    predictions = read_predictions(options.predictions)
+    labels = read_label_table(options.labels)
+    scores = evaluate(predictions, labels, options.aggregate, bootstrap=options.bootstrap, seed=options.seed)
+    _print_scores(scores)
+    text = json.dumps(scores, indent=2, allow_nan=False) + "\n"
+    if options.json:
+        write_text(options.json, text)
+    if options.out:
+        write_text(options.out / "scores.json", text)
+        _write_page(options, options.out / "report.html")
+    return 0
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    console = Console(width=110)
+    intervals = scores.get("intervals", {})
+    overall = Table("score", "value", "95 % interval", title=f"{scores['n_patients']} patients")
+    for name, value in scores["rsna"].items():
+        overall.add_row(f"rsna {name}", _number(value), _interval(intervals.get("rsna", {}).get(name)))
+    for name in _HEADLINES:
+        overall.add_row(name, _number(scores[name]), _interval(intervals.get(name)))
+    console.print(overall)
+    table = Table("target", "n", *(name.replace("_", " ") for name in _PER_TARGET))
+    for name in TARGETS:
+        row = scores["targets"][name]
+        table.add_row(name, str(row["n"]), *(_number(row[key]) for key in _PER_TARGET))
+    console.print(table)
+    for warning in scores["warnings"]:
+        print(f"warning: {warning}")
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _interval(pair: list[float] | None) -> str:
+    return "" if not pair or pair[0] is None else f"{pair[0]:.4f} to {pair[1]:.4f}"
+
+
+def _write_page(options: argparse.Namespace, path: Path) -> None:
+    from voco2d.inference.report import scores_section, write_report
+
+    predictions = read_predictions(options.predictions)
+    labels = read_label_table(options.labels)
+    section = scores_section(predictions, labels, bootstrap=options.bootstrap or 1000)
+    write_report(path, title=f"Evaluation of {options.predictions.name}", sections=[section])

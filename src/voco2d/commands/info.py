@@ -1,0 +1,51 @@
+"""`voco2d info`: what a bug report should hold; doesn't import torch."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+from voco2d.version import VERSION
+
+_PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "pydicom", "pylibjpeg", "nibabel")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print versions and hardware."""
+    facts = {
+        "voco2d": VERSION,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": str(os.cpu_count()),
+        "gpu": _gpus(),
+        **{name: _version(name) for name in _PACKAGES},
+    }
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        for name, value in facts.items():
+            print(f"{name:18}{value}")
+    return 0
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _gpus() -> str:
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "none found"
+    return "; ".join(listing.stdout.split("\n")).strip("; ") or "none found"

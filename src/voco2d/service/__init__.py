@@ -1,1 +1,0 @@
-"""Network services; optional extras."""

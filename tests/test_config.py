@@ -1,0 +1,87 @@
+"""Configuration is strict: a wrong key or value is named with the way out."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from voco2d.config import from_tree, resolve, to_tree, to_yaml
+from voco2d.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class OptimArgs:
+    lr: float = 1e-4
+    name: Literal["adamw", "sgd"] = "adamw"
+
+
+@dataclass(frozen=True)
+class Args:
+    size: tuple[int, int, int] = (1, 2, 3)
+    steps: int = 3
+    device: str | None = None
+    optim: OptimArgs = field(default_factory=OptimArgs)
+
+
+PRESETS = {"big": {"steps": 1000, "optim": {"lr": 0.5}}}
+
+
+def test_words_override_presets_and_defaults() -> None:
+    args = resolve(Args, "big", ["optim.name=sgd", "size=[4,5,6]", "device=cpu"], PRESETS)
+    assert args == Args(size=(4, 5, 6), steps=1000, device="cpu", optim=OptimArgs(lr=0.5, name="sgd"))
+
+
+def test_a_preset_is_not_changed_by_use() -> None:
+    resolve(Args, "big", ["optim.lr=3e-4"], PRESETS)
+    assert PRESETS["big"] == {"steps": 1000, "optim": {"lr": 0.5}}
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    assert resolve(Args, overrides=["optim.lr=3e-4"]).optim.lr == 3e-4
+
+
+def test_yaml_round_trip(tmp_path: Path) -> None:
+    args = Args(size=(7, 8, 9), optim=OptimArgs(name="sgd"))
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(args))
+    assert resolve(Args, path) == args
+    assert from_tree(Args, to_tree(args)) == args
+
+
+def test_yaml_may_start_from_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("preset: big\noptim:\n  name: sgd\n")
+    assert resolve(Args, path, presets=PRESETS) == Args(steps=1000, optim=OptimArgs(lr=0.5, name="sgd"))
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("step=3", "unknown key 'step'; known keys: size, steps, device, optim"),
+        ("optim.l=3", "unknown key 'optim.l'; known keys: optim.lr, optim.name"),
+        ("steps=many", 'key "steps": Expected a <class .int.>'),
+        ("size=[1,2]", "3 elements"),
+        ("optim=3", "is a section"),
+        ("optim.name=lion", "adamw"),
+        ("steps", "not key=value"),
+    ],
+)
+def test_a_wrong_word_is_named(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(Args, overrides=[word])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("- 1\n- 2\n", "list, not a mapping"), ("a: [", "not YAML"), ("preset: small", "small")]
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        resolve(Args, path, presets=PRESETS)
+
+
+def test_an_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="presets: big"):
+        resolve(Args, "huge", presets=PRESETS)
