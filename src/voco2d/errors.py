@@ -32,6 +32,10 @@ class ReadError(Voco2dError):
         self.path = str(path)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["ReadError"], tuple[str, str]]:
+        """Let the error cross process boundaries."""
+        return type(self), (self.path, self.reason)
+
 
 class StoreError(Voco2dError):
     """A store is missing, empty, damaged or can't be written."""

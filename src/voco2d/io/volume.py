@@ -9,13 +9,17 @@ from voco2d.types import HuVolume, Matrix, Millimetres3
 MIN_SLICES = 5
 """Fewer slices are a localizer, a test shot or a remnant, not a volume."""
 
+MAX_VOXELS = 2**31
+"""Largest volume taken on, 4 GiB as int16; a header that promises more is damaged or no CT's."""
+
 
 @dataclass(frozen=True)
 class Volume:
     """One CT series.
 
     Args:
-        hu: (Z, H, W) int16 Hounsfield units; Z superior to inferior, H anterior to posterior, W patient's right to left.
+        hu: (Z, H, W) int16 Hounsfield units of at least -1024; Z superior to inferior, H anterior to posterior,
+            W patient's right to left.
         spacing_mm: Distance of neighbouring voxel centres along (Z, H, W), millimetres.
         direction: (3, 3); column i is the unit vector of array axis i in patient coordinates, LPS
             (x to the left, y to posterior, z to superior; DICOM PS3.3 C.7.6.2).

@@ -1,0 +1,40 @@
+"""Reads dataset lists in the style of the Medical Segmentation Decathlon: JSON that names images, split by split.
+
+{"training": [{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}, …], "test": ["imagesTs/b.nii.gz", …]}
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from voco2d.errors import UsageError
+from voco2d.io.source import Rejection
+
+
+def read_dataset_list(path: Path) -> tuple[list[Path], list[Rejection]]:
+    """Return the images a list names, relative to its own folder, whatever the split; labels are not images.
+
+    Returns:
+        Existing images in the order of the list, and a rejection for each one that is not there.
+
+    Raises:
+        UsageError: When the file is no such list.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: can't be read as a JSON dataset list ({type(error).__name__})") from error
+    splits = [part for part in content.values() if isinstance(part, list)] if isinstance(content, dict) else [content]
+    entries = [entry for split in splits if isinstance(split, list) for entry in split]
+    names = [entry.get("image") if isinstance(entry, dict) else entry for entry in entries]
+    images = [path.parent / name for name in names if isinstance(name, str) and _looks_like_a_path(name)]
+    if not images:
+        raise UsageError(f'{path}: no dataset list; it needs {{"training": [{{"image": PATH}}, …]}}')
+    images = list(dict.fromkeys(images))
+    missing = [Rejection(str(image), f"named in {path.name} but missing") for image in images if not image.exists()]
+    return [image for image in images if image.exists()], missing
+
+
+def _looks_like_a_path(name: str) -> bool:
+    """Lists of the Decathlon also hold lists of words, such as the modalities."""
+    return "." in name or "/" in name

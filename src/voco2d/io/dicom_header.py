@@ -1,0 +1,201 @@
+"""Reads DICOM headers, without their pixels, into what is needed to group and sort slices (DICOM PS3.3 C.7.6.2)."""
+
+import contextlib
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import FileDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+from voco2d.errors import ReadError
+
+DAMAGED_FILE_ERRORS = (
+    InvalidDicomError,
+    BytesLengthException,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom and its decoders raise on damaged files."""
+
+_SLICE_TAGS = (
+    "ImageType",
+    "Modality",
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "RescaleIntercept",
+)
+_DEFER_BYTES = 4096
+_FIRST_GROUPS = (0x0002, 0x0008)
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """Header of one axial, sagittal or coronal CT slice.
+
+    Args:
+        path: The file.
+        shape: Rows and columns.
+        position_mm: LPS position of the centre of the first pixel.
+        orientation: Unit vectors, LPS, along which the column index and then the row index increase; six numbers.
+        pixel_spacing_mm: Distance of neighbouring rows, then of neighbouring columns.
+        instance_number: As stored, `None` where absent.
+        patient_id: Empty where absent, as are the other two.
+        study_id: Study instance UID.
+        series_id: Series instance UID.
+        has_rescale: Whether a rescale intercept is stored.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    position_mm: tuple[float, ...]
+    orientation: tuple[float, ...]
+    pixel_spacing_mm: tuple[float, ...]
+    instance_number: int | None
+    patient_id: str
+    study_id: str
+    series_id: str
+    has_rescale: bool
+
+
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Silence pydicom's warnings on odd values: they quote those values, which may be identifiers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pydicom|pylibjpeg")
+        yield
+
+
+def has_dicom_content(path: Path) -> bool:
+    """Say whether the file begins like DICOM: "DICM" after a preamble, or a first element without one.
+
+    Raises:
+        ReadError: When the file can't be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError as error:
+        raise ReadError(path, f"can't be opened ({error.strerror})") from error
+    if start[128:] == b"DICM":
+        return True
+    if len(start) < 8:
+        return False
+    group, element, length = struct.unpack("<HHL", start[:8])
+    explicit = re.fullmatch(rb"[A-Z]{2}", start[4:6]) is not None
+    return group in _FIRST_GROUPS and element < 0x0100 and (explicit or length < 0x0100)
+
+
+def open_header(path: Path, tags: Sequence[str]) -> FileDataset:
+    """Read the named `tags` of a file that has DICOM content.
+
+    Raises:
+        ReadError: When the header is damaged or cut short.
+    """
+    try:
+        return pydicom.dcmread(
+            path, stop_before_pixels=True, specific_tags=list(tags), defer_size=_DEFER_BYTES, force=True
+        )
+    except DAMAGED_FILE_ERRORS as error:
+        raise ReadError(path, "DICOM header damaged or cut short") from error
+
+
+def text(header: FileDataset, tag: str) -> str:
+    """Value of a text element, stripped; empty where it is absent, empty or unreadable."""
+    try:
+        value = header.get(tag)
+    except DAMAGED_FILE_ERRORS:
+        return ""
+    return "" if value is None else str(value).strip().strip("\0")
+
+
+def modality_word(header: FileDataset) -> str:
+    """Modality as a short code, "" where absent, "unknown" where it is no code (and might be anything)."""
+    modality = text(header, "Modality")
+    return modality if re.fullmatch(r"[A-Z0-9]{0,16}", modality) else "unknown"
+
+
+def read_slice_header(path: Path) -> SliceHeader:
+    """Read the header of one CT slice.
+
+    A missing modality counts as CT, since the RSNA 2023 files have none.
+
+    Raises:
+        ReadError: When the file is no DICOM, damaged, of another modality, a localizer, or lacks geometry.
+    """
+    if not has_dicom_content(path):
+        raise ReadError(path, "not a DICOM file" + (" although named .dcm" if path.suffix.lower() == ".dcm" else ""))
+    header = open_header(path, _SLICE_TAGS)
+    _refuse_other_images(header, path)
+    instance = _numbers(header, "InstanceNumber")
+    rows, columns = _geometry(header, path, "Rows", 1), _geometry(header, path, "Columns", 1)
+    return SliceHeader(
+        path=path,
+        shape=(int(rows[0]), int(columns[0])),
+        position_mm=_geometry(header, path, "ImagePositionPatient", 3),
+        orientation=_geometry(header, path, "ImageOrientationPatient", 6),
+        pixel_spacing_mm=_geometry(header, path, "PixelSpacing", 2),
+        instance_number=int(instance[0]) if instance else None,
+        patient_id=text(header, "PatientID"),
+        study_id=text(header, "StudyInstanceUID"),
+        series_id=text(header, "SeriesInstanceUID"),
+        has_rescale=text(header, "RescaleIntercept") != "",
+    )
+
+
+def _refuse_other_images(header: FileDataset, path: Path) -> None:
+    modality = modality_word(header)
+    if modality not in ("CT", ""):
+        raise ReadError(path, f"modality {modality}, not CT")
+    frames = _numbers(header, "NumberOfFrames")
+    if frames and frames[0] > 1:
+        raise ReadError(path, "multi-frame DICOM is not supported; convert it to one file a slice or to NIfTI")
+    if "LOCALIZER" in text(header, "ImageType").upper():
+        raise ReadError(path, "localizer, not a slice of a volume")
+
+
+def _numbers(header: FileDataset, tag: str) -> tuple[float, ...]:
+    """Values of a numeric element; empty where it is absent or not numeric."""
+    try:
+        value: Any = header.get(tag)
+        if value is None or value == "":
+            return ()
+        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        return tuple(float(item) for item in values)
+    except DAMAGED_FILE_ERRORS:
+        return ()
+
+
+def _geometry(header: FileDataset, path: Path, tag: str, count: int) -> tuple[float, ...]:
+    values = _numbers(header, tag)
+    if len(values) != count or not all(abs(value) < 1e6 for value in values):
+        raise ReadError(path, f"{tag} is missing or damaged, so the slice has no place in a volume")
+    positive = tag in ("Rows", "Columns", "PixelSpacing")
+    if positive and min(values) <= 0:
+        raise ReadError(path, f"{tag} is not positive")
+    return values

@@ -1,0 +1,118 @@
+"""Checks that an array holds Hounsfield units and turns it into int16.
+
+Formats other than DICOM don't say what their numbers mean, so their values have to.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from voco2d.errors import ReadError
+from voco2d.types import HuVolume
+
+HU_FLOOR = -1024
+"""Air at the foot of the usual scale; lower values are padding outside the field of view and are raised to it."""
+
+WINDOWED_HU = (-150.0, 250.0)
+"""HU window (abdominal soft tissue, centre 50, width 400) assumed for 8-bit values whose window nobody stored."""
+
+_FEW_VALUES = 32
+_LABEL_VALUES = 256
+_LABEL_SAME_NEIGHBOUR = 0.6
+_SAMPLE = 4_000_000
+_BRIGHT_HU = 4000
+_BRIGHT_SHARE = 0.01
+
+
+def to_int16(hu: Shaped[np.ndarray, "Z H W"]) -> HuVolume:
+    """Round to int16, with values below `HU_FLOOR` raised to it and values above int16's range lowered to it."""
+    rounded = np.rint(hu) if hu.dtype.kind == "f" else hu
+    return np.asarray(np.clip(rounded, HU_FLOOR, np.iinfo(np.int16).max), np.int16)
+
+
+def from_window(values: Shaped[np.ndarray, "Z H W"], top: float, window_hu: tuple[float, float]) -> HuVolume:
+    """Map values 0…`top` linearly to the HU window (low, high) they were made with."""
+    low, high = window_hu
+    return to_int16(values.astype(np.float32) * np.float32((high - low) / top) + np.float32(low))
+
+
+def refuse_unreal(array: Shaped[np.ndarray, "..."], path: Path) -> None:
+    """Refuse values that are not real finite numbers.
+
+    Raises:
+        ReadError: For colours, complex numbers or text, and for NaN or infinite voxels, with their count.
+    """
+    if array.dtype.kind not in "iufb":
+        raise ReadError(path, f"voxels of type {array.dtype} are not Hounsfield units; store one number a voxel")
+    if array.dtype.kind == "f":
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise ReadError(
+                path, f"{bad} of {array.size} voxels are NaN or infinite; set them to {HU_FLOOR} (air) and save again"
+            )
+
+
+def guess_hounsfield(
+    array: Shaped[np.ndarray, "Z H W"], path: Path, allow_windowed: bool = True
+) -> tuple[HuVolume, tuple[str, ...]]:
+    """Turn values of unknown meaning into HU, where they can be HU or a windowed 8-bit picture of them.
+
+    Args:
+        array: Voxels.
+        path: Named in the error.
+        allow_windowed: Accept values 0…255 as `WINDOWED_HU`, with a note.
+
+    Returns:
+        The HU array and the notes on it.
+
+    Raises:
+        ReadError: For NaN, label maps, constant arrays and ranges that no CT has.
+    """
+    refuse_unreal(array, path)
+    low, high = float(array.min()), float(array.max())
+    if low == high:
+        raise ReadError(path, f"every voxel is {low:g}; there is no image in it")
+    if is_label_map(array):
+        raise ReadError(path, "label map, not a CT volume; give the image it belongs to")
+    if low >= 0 and 127 < high <= 255 and allow_windowed:
+        note = f"windowed: values 0 to 255 taken as a window of {WINDOWED_HU[0]:g} to {WINDOWED_HU[1]:g} HU"
+        return from_window(array, 255.0, WINDOWED_HU), (note,)
+    _refuse_implausible(array, low, high, path)
+    return to_int16(array), ()
+
+
+def is_label_map(array: Shaped[np.ndarray, "Z H W"]) -> bool:
+    """Say whether the values are class numbers: few, integer, not negative, and mostly like their neighbours.
+
+    A windowed 8-bit CT has as few values, but noise makes neighbours differ.
+    """
+    if float(array.min()) < 0:
+        return False
+    flat = array.reshape(-1)
+    distinct = np.unique(flat[:: max(1, flat.size // _SAMPLE)])
+    if len(distinct) > _LABEL_VALUES or np.any(distinct != np.rint(distinct)):
+        return False
+    return len(distinct) <= _FEW_VALUES or _same_neighbour_share(array) >= _LABEL_SAME_NEIGHBOUR
+
+
+def _same_neighbour_share(array: Shaped[np.ndarray, "Z H W"]) -> float:
+    """Share of non-zero voxels that equal the next one, the median of the three axes."""
+    shares = []
+    for axis in range(3):
+        lined = np.moveaxis(array, axis, 0)
+        inside = lined[1:] != 0
+        same = int(np.count_nonzero((lined[1:] == lined[:-1]) & inside))
+        shares.append(same / max(1, int(np.count_nonzero(inside))))
+    return float(np.median(shares))
+
+
+def _refuse_implausible(array: Shaped[np.ndarray, "Z H W"], low: float, high: float, path: Path) -> None:
+    span = f"values from {low:g} to {high:g} are not Hounsfield units"
+    if low >= 0:
+        raise ReadError(path, f"{span} (air is about -1000, fat -100); undo the normalisation or the offset")
+    if high <= 1:
+        raise ReadError(path, f"{span} (soft tissue is about 50); undo the normalisation")
+    flat = array.reshape(-1)[:: max(1, array.size // _SAMPLE)]
+    if np.count_nonzero(flat > _BRIGHT_HU) > _BRIGHT_SHARE * flat.size:
+        raise ReadError(path, f"{span} (over {_BRIGHT_SHARE:.0%} of the voxels lie above {_BRIGHT_HU})")

@@ -1,0 +1,131 @@
+"""Reads one NIfTI file (.nii, .nii.gz) into a `Volume`.
+
+The header's RAS affine is turned to LPS. What a header can't be trusted with is noted: an identity affine (no
+geometry was stored), a qform and an sform that disagree, 8-bit values in place of Hounsfield units.
+"""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Shaped
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from voco2d.errors import ReadError
+from voco2d.io.hounsfield import guess_hounsfield, refuse_unreal
+from voco2d.io.orientation import Affine, axes_affine, obliquity_deg, split_affine, swap_lps_ras, to_patient_axes
+from voco2d.io.source import ReadArgs, Rejection, Source
+from voco2d.io.volume import MAX_VOXELS, Volume
+
+_MAX_GZIP_RATIO = 1040
+_NOTABLE_DEG = 1.0
+_DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, OverflowError, MemoryError, zlib.error)
+_BAD_HEADER = (nib.filebasedimages.ImageFileError, HeaderDataError, WrapStructError)
+
+
+def nifti_stem(path: Path) -> str:
+    """File name without .nii or .nii.gz."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def read_nifti(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection, ...]]:
+    """Read the single file of `source`; patient and series are named by the file's stem.
+
+    Returns:
+        The volume, and no rejections.
+
+    Raises:
+        ReadError: When the file is damaged, lies about its size, is a label map, has NaN voxels, too few slices or
+            values that are not Hounsfield units.
+    """
+    path = source.files[0]
+    image, affine, notes = _open(path, args)
+    array = _voxels(image, path)
+    turned, affine = to_patient_axes(array, affine)
+    refuse_unreal(turned, path)
+    if turned.shape[0] < args.min_slices:
+        raise ReadError(path, f"{turned.shape[0]} axial slices, a volume needs at least {args.min_slices}")
+    hu, value_notes = guess_hounsfield(turned, path)
+    if obliquity_deg(affine) > _NOTABLE_DEG:
+        notes.append(f"oblique: {obliquity_deg(affine):.1f} deg")
+    spacing_mm, direction, origin_mm = split_affine(affine)
+    volume = Volume(
+        hu=hu,
+        spacing_mm=spacing_mm,
+        direction=direction,
+        origin_mm=origin_mm,
+        patient_id=source.patient_id or nifti_stem(path),
+        study_id="",
+        series_id=source.series_id or nifti_stem(path),
+        source=str(source.path),
+        notes=(*notes, *value_notes),
+    )
+    return volume, ()
+
+
+def _open(path: Path, args: ReadArgs) -> tuple[Any, Affine, list[str]]:
+    """Open the file without its voxels and settle its (4, 4) LPS affine."""
+    try:
+        image: Any = nib.load(path)
+        _refuse_size(image, path)
+        affine, notes = _affine(image, args)
+    except _BAD_HEADER as error:
+        raise ReadError(path, f"not a NIfTI file, or its header is damaged ({type(error).__name__})") from error
+    except _DAMAGED as error:
+        raise ReadError(path, f"NIfTI file damaged or cut short ({type(error).__name__})") from error
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or spacing.min() < 1e-6 or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
+        raise ReadError(path, "the affine in the header has no inverse, so the axes are unknown; store a valid sform")
+    return image, affine, notes
+
+
+def _refuse_size(image: Any, path: Path) -> None:
+    """Refuse headers that promise too much, before anything of that size is allocated."""
+    is_nifti = isinstance(image, (nib.Nifti1Image, nib.Nifti2Image))
+    if not is_nifti:
+        raise ReadError(path, f"not a NIfTI file but {type(image).__name__}")
+    shape = tuple(int(size) for size in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise ReadError(path, f"array of shape {shape}, not one volume; save each volume in a file of its own")
+    voxels = int(np.prod(shape, dtype=object))
+    if min(shape) < 1 or voxels > MAX_VOXELS:
+        raise ReadError(
+            path, f"the header promises shape {shape}, {MAX_VOXELS} voxels are the limit; it is damaged or not a CT"
+        )
+    ratio = _MAX_GZIP_RATIO if path.suffix.lower() == ".gz" else 1
+    if voxels * image.get_data_dtype().itemsize > path.stat().st_size * ratio:
+        raise ReadError(path, f"cut short: the header promises {voxels} voxels, more than the file can hold")
+
+
+def _affine(image: Any, args: ReadArgs) -> tuple[Affine, list[str]]:
+    header = image.header
+    zooms = [abs(float(zoom)) or 1.0 for zoom in header.get_zooms()[:3]]
+    taken = f"axes taken as {args.identity_axes}"
+    if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
+        note = f"no geometry: neither sform nor qform is set, {taken}"
+        return axes_affine(args.identity_axes, (zooms[0], zooms[1], zooms[2])), [note]
+    if np.allclose(image.affine, np.eye(4)):
+        return axes_affine(args.identity_axes, (1.0, 1.0, 1.0)), [f"no geometry: identity affine, {taken}"]
+    notes = []
+    if int(header["qform_code"]) > 0 and int(header["sform_code"]) > 0:
+        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*image.shape[:3], 1]
+        apart = float(np.abs(corners @ (image.get_sform() - image.get_qform()).T).max())
+        if apart > 0.1 * min(zooms):
+            notes.append(f"conflict: sform and qform lie up to {apart:.3g} mm apart, sform taken")
+    return swap_lps_ras(np.asarray(image.affine, np.float64)), notes
+
+
+def _voxels(image: Any, path: Path) -> Shaped[np.ndarray, "a b c"]:
+    """Voxels as three axes; integers stay integers where the header has no scale."""
+    try:
+        slope, inter = image.dataobj.slope, image.dataobj.inter
+        plain = (slope, inter) == (1, 0)
+        array = image.dataobj.get_unscaled() if plain else image.get_fdata(dtype=np.float32, caching="unchanged")
+        return np.asarray(array).reshape(image.shape[:3])
+    except (*_BAD_HEADER, *_DAMAGED) as error:
+        raise ReadError(path, f"voxels damaged or cut short ({type(error).__name__})") from error

@@ -1,0 +1,178 @@
+"""Reads one NumPy array (.npy) into a `Volume`, as the JSON file beside it says.
+
+An array alone tells neither its axes nor its units, so `scan.npy` needs a `scan.json` beside it:
+
+    {"axes": "IPL", "spacing_mm": [2.5, 0.8, 0.8], "intensity": "hu"}
+
+- `axes`: the direction in which each array axis increases, one letter an axis, of R or L, A or P, S or I.
+- `spacing_mm`: distance of voxel centres along each array axis, in array order, millimetres.
+- `intensity`: "hu" for Hounsfield units, "windowed" for a window of them stored as 0…255 (integers) or 0…1 (floats).
+- `window_hu`: [low, high] of that window; with "windowed" only.
+- `patient_id`, `study_id`, `series_id`: optional; without them the file's stem names patient and series.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Shaped
+
+from voco2d.errors import ReadError
+from voco2d.io.hounsfield import from_window, guess_hounsfield, refuse_unreal
+from voco2d.io.orientation import axes_affine, is_axis_code, split_affine, to_patient_axes
+from voco2d.io.source import ReadArgs, Rejection, Source
+from voco2d.io.volume import MAX_VOXELS, Volume
+from voco2d.types import HuVolume, Millimetres3
+
+_REQUIRED = ("axes", "spacing_mm", "intensity")
+_IDS = ("patient_id", "study_id", "series_id")
+_KNOWN = (*_REQUIRED, "window_hu", *_IDS)
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What the JSON file beside an array says; see the module's text.
+
+    Args:
+        axes: Axis code of the array.
+        spacing_mm: Along the array's axes.
+        intensity: What the values are.
+        window_hu: Low and high of the window, HU; `None` for "hu".
+        ids: patient_id, study_id, series_id, as far as given.
+    """
+
+    axes: str
+    spacing_mm: Millimetres3
+    intensity: Literal["hu", "windowed"]
+    window_hu: tuple[float, float] | None
+    ids: Mapping[str, str]
+
+
+def sidecar_path(path: Path) -> Path:
+    """JSON file that belongs to the array at `path`."""
+    return path.with_suffix(".json")
+
+
+def is_sidecar(path: Path) -> bool:
+    """Say whether `path` is the JSON file of an array beside it."""
+    return path.suffix.lower() == ".json" and path.with_suffix(".npy").exists()
+
+
+def read_numpy(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection, ...]]:
+    """Read the single array of `source` with its sidecar.
+
+    Returns:
+        The volume, and no rejections.
+
+    Raises:
+        ReadError: When the sidecar is missing or incomplete, or the array is damaged or not what it says.
+    """
+    path = source.files[0]
+    sidecar = read_sidecar(path)
+    array = _load(path)
+    turned, affine = to_patient_axes(array, axes_affine(sidecar.axes, sidecar.spacing_mm))
+    if turned.shape[0] < args.min_slices:
+        raise ReadError(path, f"{turned.shape[0]} axial slices, a volume needs at least {args.min_slices}")
+    spacing_mm, direction, origin_mm = split_affine(affine)
+    volume = Volume(
+        hu=_hounsfield(turned, sidecar, path),
+        spacing_mm=spacing_mm,
+        direction=direction,
+        origin_mm=origin_mm,
+        patient_id=source.patient_id or sidecar.ids.get("patient_id") or path.stem,
+        study_id=sidecar.ids.get("study_id", ""),
+        series_id=source.series_id or sidecar.ids.get("series_id") or path.stem,
+        source=str(source.path),
+        notes=() if sidecar.window_hu is None else ("windowed: to {:g} to {:g} HU".format(*sidecar.window_hu),),
+    )
+    return volume, ()
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read and check the sidecar of the array at `path`.
+
+    Raises:
+        ReadError: Naming the sidecar, the key and what it should be.
+    """
+    beside = sidecar_path(path)
+    if not beside.is_file():
+        raise ReadError(
+            path, f"no {beside.name} beside it; write one with {', '.join(_REQUIRED)} (docs of numpy_array)"
+        )
+    try:
+        said: Any = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReadError(beside, f"can't be read as JSON ({type(error).__name__})") from error
+    if not isinstance(said, dict):
+        raise ReadError(beside, f"holds no JSON object with {', '.join(_REQUIRED)}")
+    missing = [key for key in _REQUIRED if key not in said]
+    unknown = sorted(set(said) - set(_KNOWN))
+    if missing or unknown:
+        wrong = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(unknown)
+        raise ReadError(beside, f"{' and '.join(wrong)}; the keys are {', '.join(_KNOWN)}")
+    if not (isinstance(said["axes"], str) and is_axis_code(said["axes"])):
+        raise ReadError(beside, "axes must have one letter an axis, of R or L, A or P, S or I, for example IPL")
+    spacing = _numbers(said, "spacing_mm", 3, beside)
+    if min(spacing) <= 0:
+        raise ReadError(beside, "spacing_mm must be positive")
+    return Sidecar(
+        axes=said["axes"],
+        spacing_mm=(spacing[0], spacing[1], spacing[2]),
+        intensity=_intensity(said, beside),
+        window_hu=_window(said, beside),
+        ids={key: str(said[key]) for key in _IDS if said.get(key)},
+    )
+
+
+def _intensity(said: Mapping[str, Any], beside: Path) -> Literal["hu", "windowed"]:
+    if said["intensity"] == "hu":
+        return "hu"
+    if said["intensity"] == "windowed":
+        return "windowed"
+    raise ReadError(beside, 'intensity must be "hu" or "windowed"')
+
+
+def _window(said: Mapping[str, Any], beside: Path) -> tuple[float, float] | None:
+    if said["intensity"] == "hu":
+        return None
+    if "window_hu" not in said:
+        raise ReadError(beside, "intensity is windowed, so window_hu must give [low, high] in HU")
+    low, high = _numbers(said, "window_hu", 2, beside)
+    if low >= high:
+        raise ReadError(beside, "window_hu must be [low, high] with low below high")
+    return low, high
+
+
+def _numbers(said: Mapping[str, Any], key: str, count: int, beside: Path) -> list[float]:
+    values = said[key]
+    numeric = isinstance(values, list) and all(type(value) in (int, float) and np.isfinite(value) for value in values)
+    if not numeric or len(values) != count:
+        raise ReadError(beside, f"{key} must be a list of {count} numbers")
+    return [float(value) for value in values]
+
+
+def _load(path: Path) -> Shaped[np.ndarray, "a b c"]:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError) as error:
+        raise ReadError(path, f"not a plain NumPy array, or damaged ({type(error).__name__})") from error
+    if array.ndim != 3 or array.size == 0:
+        raise ReadError(path, f"array of shape {array.shape}, not one volume of three axes")
+    if array.size > MAX_VOXELS:
+        raise ReadError(path, f"{array.size} voxels, {MAX_VOXELS} are the limit")
+    return np.asarray(array)
+
+
+def _hounsfield(array: Shaped[np.ndarray, "Z H W"], sidecar: Sidecar, path: Path) -> HuVolume:
+    if sidecar.window_hu is None:
+        hu, _ = guess_hounsfield(array, path, allow_windowed=False)
+        return hu
+    refuse_unreal(array, path)
+    top = 1.0 if array.dtype.kind == "f" else 255.0
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > top or low == high:
+        raise ReadError(path, f"values from {low:g} to {high:g} are no window stored as 0 to {top:g}")
+    return from_window(array, top, sidecar.window_hu)

@@ -1,0 +1,64 @@
+"""What is to be read, what was passed over and why, and how to read: words that discovery and readers share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from voco2d.errors import ConfigError
+from voco2d.io.orientation import is_axis_code
+from voco2d.io.volume import MIN_SLICES
+
+
+@dataclass(frozen=True)
+class Source:
+    """One volume to be read.
+
+    Args:
+        kind: Format, a key of `voco2d.io.readers.READERS`.
+        path: What a user would name: the series folder or the file. A DICOM series that shares its folder with
+            other series is named by its first file.
+        files: The files that hold it, sorted.
+        patient_id: Identifier that comes before the one in the file; `None` takes the file's.
+        series_id: Likewise for the series.
+    """
+
+    kind: str
+    path: Path
+    files: tuple[Path, ...]
+    patient_id: str | None = None
+    series_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One file or series that was not read.
+
+    Args:
+        path: Where it lies.
+        reason: Why, in a few words without any identifier.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReadArgs:
+    """How to read.
+
+    Args:
+        identity_axes: Directions in which the three array axes of a NIfTI file increase when its header stores no
+            geometry (identity affine, or neither qform nor sform): one letter an axis, of R or L, A or P, S or I.
+            "RAS" is what such a header says; many public conversions are truly something else, for example "ARI".
+        min_slices: Fewest slices of a volume, at least 2.
+    """
+
+    identity_axes: str = "RAS"
+    min_slices: int = MIN_SLICES
+
+    def __post_init__(self) -> None:
+        if not is_axis_code(self.identity_axes):
+            raise ConfigError(
+                f"identity_axes is {self.identity_axes!r}; give one letter an axis, of R or L, A or P, S or I, e.g. RAS"
+            )
+        if self.min_slices < 2:
+            raise ConfigError(f"min_slices is {self.min_slices}; a volume needs at least 2 slices to have a spacing")

@@ -1,0 +1,126 @@
+"""Reading a store: sized, indexable, quick to open, safe to hand to many processes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from voco2d.errors import StoreError
+from voco2d.preprocessing.preprocess import PreprocessArgs
+from voco2d.store.layout import INDEX
+from voco2d.store.record import COLUMNS
+from voco2d.store.settings import StoreSettings, read_settings
+from voco2d.types import HuVolume
+
+
+class VolumeStore:
+    """Prepared volumes on disk, as `voco2d prepare` makes them.
+
+    Opening reads the index only. A volume is a memory map made when it is asked for and closed when the caller lets
+    go of it: a slice costs the pages it lies on, and thousands of volumes need no thousands of open files. An
+    instance can be pickled; it sees the store as it was when it was opened.
+
+    Args:
+        path: Folder of the store.
+
+    Raises:
+        StoreError: The store is missing, empty or damaged.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._settings = read_settings(self._path)
+        self._index = _read_index(self._path)
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self._path
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """One row a volume, in the order of `self[i]`; don't change it.
+
+        Columns: key, patient_id, study_id, series_id, source, file (relative to the store); of the source: n_slices,
+        height, width, spacing_z_mm, spacing_h_mm, spacing_w_mm, coverage_mm (head to foot); box_z0, box_z1, box_h0,
+        box_h1, box_w0, box_w1 (see `Prepared`), body_fraction; of the prepared volume: hu_min, hu_max, hu_mean;
+        notes (joined by "; "), source_hash, settings_hash.
+        """
+        return self._index
+
+    @property
+    def settings(self) -> StoreSettings:
+        """Settings of reading and preprocessing."""
+        return self._settings
+
+    @property
+    def preprocess_args(self) -> PreprocessArgs:
+        """Settings of preprocessing; what a checkpoint must carry."""
+        return self._settings.preprocess
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> HuVolume:
+        """Map volume `index` (negative counts from the end) read-only.
+
+        Returns:
+            (Z, H, W) int16 Hounsfield units, a `numpy.memmap`.
+
+        Raises:
+            IndexError: There is no such volume.
+            StoreError: Its file is missing or damaged.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"volume {index} of {len(self)} in {self._path}")
+        return _map_volume(self._path / str(self._index["file"].iloc[index]), self.preprocess_args.size)
+
+    def __iter__(self) -> Iterator[HuVolume]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"VolumeStore({str(self._path)!r}, {len(self)} volumes of {self.preprocess_args.size})"
+
+    def verify(self) -> list[str]:
+        """Look at the header and length of every volume; return one sentence for each that is missing or damaged."""
+        problems = []
+        for index in range(len(self)):
+            try:
+                self[index]
+            except StoreError as error:
+                problems.append(str(error))
+        return problems
+
+
+def _read_index(root: Path) -> pd.DataFrame:
+    path = root / INDEX
+    if not path.is_file():
+        raise StoreError(f"{root}: has no index yet; finish it by running the same `voco2d prepare` again")
+    try:
+        index = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of both kinds
+        raise StoreError(f"{path}: damaged; delete it and run the same `voco2d prepare` again") from error
+    missing = [column for column in COLUMNS if column not in index.columns]
+    if missing:
+        raise StoreError(f"{path}: lacks {', '.join(missing)}; delete it and run the same `voco2d prepare` again")
+    if index.empty:
+        raise StoreError(f"{root}: no volume in the store; see its quarantine.csv, then `voco2d prepare` other sources")
+    return index
+
+
+def _map_volume(path: Path, size: tuple[int, int, int]) -> HuVolume:
+    try:
+        volume: HuVolume = np.load(path, mmap_mode="r", allow_pickle=False)
+        intact = volume.shape == size and volume.dtype == np.int16
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: missing; run the same `voco2d prepare` again, it makes it anew") from error
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise _damaged(path) from error
+    if not intact:
+        raise _damaged(path)
+    return volume
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(f"{path}: damaged; delete it and run the same `voco2d prepare` again, it makes it anew")
