@@ -2,9 +2,9 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         write_text(options.json, text)
     if options.out:
         write_text(options.out / "scores.json", text)
-        _write_page(options, options.out / "report.html")
+        _write_page(options, predictions, labels)
     return 0
 
 
@@ -58,10 +58,11 @@ def _interval(pair: list[float] | None) -> str:
     return "" if not pair or pair[0] is None else f"{pair[0]:.4f} to {pair[1]:.4f}"
 
 
-def _write_page(options: argparse.Namespace, path: Path) -> None:
+def _write_page(options: argparse.Namespace, predictions: pd.DataFrame, labels: pd.DataFrame) -> None:
+    # imported here because matplotlib takes seconds that plain scores don't need
     from voco2d.inference.report import scores_section, write_report
 
-    predictions = read_predictions(options.predictions)
-    labels = read_label_table(options.labels)
-    section = scores_section(predictions, labels, bootstrap=options.bootstrap or 1000)
-    write_report(path, title=f"Evaluation of {options.predictions.name}", sections=[section])
+    section = scores_section(
+        predictions, labels, bootstrap=options.bootstrap or 1000, aggregate=options.aggregate, seed=options.seed
+    )
+    write_report(options.out / "report.html", f"Evaluation of {options.predictions.name}", [section])

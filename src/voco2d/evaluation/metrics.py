@@ -1,0 +1,116 @@
+"""How well each class is found: rankings and decisions a class, and their means over classes.
+
+Decision rule: a target of two classes is called injured from a probability of 0.5 on; a graded target is given its most
+probable class, of equals the milder one.
+
+A class that no row has, or that every row has, leaves `average_precision` and `roc_auc` undefined; a class that no row
+has leaves `precision`, `recall` and `f1` undefined, and one that every row has `specificity`. Undefined is NaN here and
+`null` in JSON, and a mean over classes is undefined when one of them is: a mean over fewer classes would not compare.
+A class that rows have and that is never called has precision 0, scikit-learn's and the published tables' convention.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from voco2d.evaluation.pairing import SCORED_TARGETS, Paired
+from voco2d.targets import ORGANS, TARGETS
+
+CLASS_METRICS: Final = ("average_precision", "roc_auc", "precision", "recall", "specificity", "f1")
+
+Values: TypeAlias = Any
+"""A float, or an array with one value a resample; arithmetic is the same for both."""
+ClassValues: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Values]]]
+"""Values by target, class and metric."""
+
+
+def decide(probabilities: Float[np.ndarray, "N classes"]) -> Int[np.ndarray, " N"]:
+    """Call each row's class by the decision rule of this module."""
+    if probabilities.shape[1] == 2:
+        return (probabilities[:, 1] >= 0.5).astype(np.int64)
+    called: Int[np.ndarray, " N"] = probabilities.argmax(axis=1)
+    return called
+
+
+def class_metrics(paired: Paired) -> ClassValues:
+    """Compute `CLASS_METRICS` for each class of each target and of `any_injury`."""
+    values = {}
+    for name, target in SCORED_TARGETS.items():
+        probabilities, truth = paired.probabilities[name], paired.truth[name]
+        called = decide(probabilities)
+        values[name] = {
+            grade: {**_ranking(truth == index, probabilities[:, index]), **_decisions(truth == index, called == index)}
+            for index, grade in enumerate(target.classes)
+        }
+    return values
+
+
+def summary(classes: ClassValues) -> dict[str, Values]:
+    """Average over classes: `map`, `precision`, `recall` and the same with the paper's nine classes, `*_organs9`.
+
+    The first three average the eight classes that are an injury (bowel_injury, extravasation_injury, low and high of
+    three organs); those of `organs9` the nine classes of kidney, liver and spleen, healthy ones too, as the paper does.
+    """
+    injured = [classes[name][grade] for name, target in TARGETS.items() for grade in target.classes[1:]]
+    organs = [classes[name][grade] for name in ORGANS for grade in TARGETS[name].classes]
+    return {
+        "map": _mean(injured, "average_precision"),
+        "precision": _mean(injured, "precision"),
+        "recall": _mean(injured, "recall"),
+        "map_organs9": _mean(organs, "average_precision"),
+        "precision_organs9": _mean(organs, "precision"),
+        "recall_organs9": _mean(organs, "recall"),
+    }
+
+
+def target_metrics(classes: ClassValues, target: str) -> dict[str, Values]:
+    """Reduce a target's classes to one value a metric: injury of a binary target, the mean over a graded one's classes.
+
+    The mean takes the healthy class in, as scikit-learn's `macro` and the published tables do.
+    """
+    grades = SCORED_TARGETS[target].classes
+    chosen = grades[1:] if len(grades) == 2 else grades
+    return {metric: _mean([classes[target][grade] for grade in chosen], metric) for metric in CLASS_METRICS}
+
+
+def _mean(classes: Sequence[Mapping[str, Values]], metric: str) -> Values:
+    return sum(values[metric] for values in classes) / len(classes)
+
+
+def _ranking(positive: Bool[np.ndarray, " N"], score: Float[np.ndarray, " N"]) -> dict[str, float]:
+    if positive.all() or not positive.any():
+        return {"average_precision": np.nan, "roc_auc": np.nan}
+    return {
+        "average_precision": float(average_precision_score(positive, score)),
+        "roc_auc": float(roc_auc_score(positive, score)),
+    }
+
+
+def _decisions(positive: Bool[np.ndarray, " N"], called: Bool[np.ndarray, " N"]) -> dict[str, float]:
+    hits, healthy = int((positive & called).sum()), int((~positive).sum())
+    values = decision_values(hits, int(positive.sum()), int(called.sum()), healthy)
+    return {metric: float(value) for metric, value in values.items()}
+
+
+def decision_values(hits: Values, positive: Values, called: Values, negative: Values) -> dict[str, Values]:
+    """Compute precision, recall, specificity and F1 from counts (or arrays of counts).
+
+    Args:
+        hits: Rows of the class that were called so.
+        positive: Rows of the class.
+        called: Rows that were called so.
+        negative: Rows of another class.
+    """
+    hits, positive, called, negative = (
+        np.asarray(count, dtype=np.float64) for count in (hits, positive, called, negative)
+    )
+    occurs = np.where(positive > 0, 1.0, np.nan)
+    return {
+        "precision": occurs * hits / np.maximum(called, 1),
+        "recall": occurs * hits / np.maximum(positive, 1),
+        "specificity": np.where(negative > 0, 1.0, np.nan) * (negative - called + hits) / np.maximum(negative, 1),
+        "f1": occurs * 2 * hits / np.maximum(called + positive, 1),
+    }

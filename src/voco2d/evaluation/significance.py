@@ -1,0 +1,153 @@
+"""Bootstrap by patient: how far a score could move with another draw of patients.
+
+Patients are drawn with replacement, and all rows of a patient go with it. A resample is a number of times each patient
+was drawn, so that a thousand of them are a few matrix products and one sort a class. Intervals are percentiles.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from voco2d.errors import LabelError, UsageError
+from voco2d.evaluation.metrics import ClassValues, decide, decision_values
+from voco2d.evaluation.pairing import SCORED_TARGETS, Paired
+from voco2d.evaluation.rsna_score import row_losses, row_weights
+from voco2d.evaluation.scores import Tree, point_scores, score_tree
+
+CONFIDENCE: Final = 0.95
+_CELLS_AT_ONCE = 2_000_000
+"""Rows × resamples held as one float64 array: 16 MB."""
+
+
+def resampled_scores(paired: Paired, resamples: int, seed: int) -> Tree:
+    """Score `resamples` bootstrap draws of the patients.
+
+    Returns:
+        The tree of `scores.score_tree` with an array (resamples,) at each leaf; NaN where a draw lacks a class.
+        The same patients and seed give the same draws, whatever was predicted for them.
+
+    Raises:
+        UsageError: `resamples` is below 1.
+    """
+    if resamples < 1:
+        raise UsageError(f"bootstrap {resamples} is not a number of resamples; use 1000, or 0 for no intervals")
+    parts = [_score_draws(paired, draws) for draws in _draws(paired, resamples, seed)]
+    return _joined(parts)
+
+
+def intervals(scores: Tree, resampled: Tree) -> Tree:
+    """Take the 95 % percentile interval `[low, high]` of each leaf; None where the score itself is undefined."""
+    return _map2(scores, resampled, _interval)
+
+
+def paired_difference(baseline: Paired, candidate: Paired, bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Compare two models on the same patients: candidate minus baseline, with the interval of the paired bootstrap.
+
+    Both are scored on the same draws, so that what makes a patient hard for both cancels.
+
+    Returns:
+        The tree of `scores.score_tree` with `{"difference", "low", "high"}` at each leaf, None where undefined.
+
+    Raises:
+        LabelError: The two cover different patients.
+    """
+    if set(baseline.patient_ids) != set(candidate.patient_ids):
+        raise LabelError("the two prediction tables cover different patients; predict the same patients with both")
+    before, after = point_scores(baseline), point_scores(candidate)
+    difference = _map2(after, before, lambda a, b: a - b)
+    drawn = _map2(
+        resampled_scores(candidate, bootstrap, seed), resampled_scores(baseline, bootstrap, seed), lambda a, b: a - b
+    )
+
+    def leaf(value: float, draws: np.ndarray) -> dict[str, float] | None:
+        bounds = _interval(value, draws)
+        return None if bounds is None else {"difference": float(value), "low": bounds[0], "high": bounds[1]}
+
+    return _map2(difference, drawn, leaf)
+
+
+def _draws(paired: Paired, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "draws N"]]:
+    """Yield how often each row was drawn, some draws at a time."""
+    patients, patient_of_row = np.unique(np.asarray(paired.patient_ids, dtype=str), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    step = max(1, _CELLS_AT_ONCE // len(paired))
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        drawn = np.stack([_draw(generator, len(patients)) for _ in range(count)])
+        yield drawn[:, patient_of_row]
+
+
+def _draw(generator: np.random.Generator, patients: int) -> Float[np.ndarray, " patients"]:
+    chosen = generator.integers(patients, size=patients)
+    return np.bincount(chosen, minlength=patients).astype(np.float64)
+
+
+def _score_draws(paired: Paired, draws: Float[np.ndarray, "draws N"]) -> Tree:
+    plain, weighted = {}, {}
+    for name in SCORED_TARGETS:
+        losses, weights = row_losses(paired, name), row_weights(paired, name)
+        plain[name] = draws @ losses / draws.sum(axis=1)
+        weighted[name] = draws @ (weights * losses) / (draws @ weights)
+    return score_tree(_class_values(paired, draws), plain, weighted)
+
+
+def _class_values(paired: Paired, draws: Float[np.ndarray, "draws N"]) -> ClassValues:
+    values: dict[str, dict[str, Mapping[str, Any]]] = {}
+    rows = draws.sum(axis=1)
+    for name, target in SCORED_TARGETS.items():
+        called, truth = decide(paired.probabilities[name]), paired.truth[name]
+        values[name] = {}
+        for index, grade in enumerate(target.classes):
+            positive, chosen = truth == index, called == index
+            occurring = draws @ positive.astype(np.float64)
+            values[name][grade] = {
+                **_ranking(positive, paired.probabilities[name][:, index], draws),
+                **decision_values(draws @ (positive & chosen), occurring, draws @ chosen, rows - occurring),
+            }
+    return values
+
+
+def _ranking(
+    positive: Bool[np.ndarray, " N"], score: Float[np.ndarray, " N"], draws: Float[np.ndarray, "draws N"]
+) -> dict[str, Float[np.ndarray, " draws"]]:
+    """Compute average precision and the area under the ROC curve of weighted rows, equal scores being one threshold."""
+    order = np.argsort(-score, kind="stable")
+    last_of_equals = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    drawn = draws[:, order]
+    hits = np.cumsum(drawn * positive[order], axis=1)[:, last_of_equals]
+    called = np.cumsum(drawn, axis=1)[:, last_of_equals]
+    new_hits = np.diff(hits, axis=1, prepend=0)
+    new_alarms = np.diff(called - hits, axis=1, prepend=0)
+    positives, negatives = hits[:, -1], called[:, -1] - hits[:, -1]
+    defined = np.where((positives > 0) & (negatives > 0), 1.0, np.nan)
+    average_precision = (new_hits * hits / np.maximum(called, 1)).sum(axis=1) / np.maximum(positives, 1)
+    area = (new_alarms * (hits - new_hits / 2)).sum(axis=1) / np.maximum(positives * negatives, 1)
+    return {"average_precision": defined * average_precision, "roc_auc": defined * area}
+
+
+def _interval(value: float, draws: Float[np.ndarray, " draws"]) -> list[float] | None:
+    defined = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not len(defined):
+        return None
+    tail = (1 - CONFIDENCE) / 2
+    return [float(bound) for bound in np.quantile(defined, (tail, 1 - tail))]
+
+
+def _map2(first: Tree, second: Tree, function: Callable[[Any, Any], Any]) -> Tree:
+    """Apply `function` to the leaves of two trees of one shape."""
+    return {
+        key: _map2(value, second[key], function) if isinstance(value, dict) else function(value, second[key])
+        for key, value in first.items()
+    }
+
+
+def _joined(parts: Sequence[Tree]) -> Tree:
+    """Lay the resamples of several trees of one shape end to end."""
+    return {
+        key: _joined([part[key] for part in parts])
+        if isinstance(value, dict)
+        else np.concatenate([part[key] for part in parts])
+        for key, value in parts[0].items()
+    }

@@ -1,0 +1,148 @@
+"""Reads and checks the two tables an evaluation needs: predictions and labels."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from voco2d.errors import LabelError, UsageError
+from voco2d.targets import CLASS_COLUMNS, TARGETS
+
+ASSESSED: Final = "assessed"
+NOT_ASSESSED: Final = "not_assessed"
+_IDENTIFIERS = ("patient_id", "series_id")
+
+
+def read_predictions(path: Path | str) -> pd.DataFrame:
+    """Read a prediction table: `patient_id[, series_id]`, the 13 class columns, maybe `status` and `reason`.
+
+    Args:
+        path: A CSV file, compressed or not.
+
+    Returns:
+        As `check_predictions`.
+
+    Raises:
+        UsageError: There is no such file.
+        LabelError: As `check_predictions`, or the file is not a CSV table.
+    """
+    return check_predictions(_read_csv(Path(path)), str(path))
+
+
+def read_label_table(path: Path | str) -> pd.DataFrame:
+    """Read a label table: `patient_id` and the 13 class columns as 0/1, as in RSNA's `train.csv`.
+
+    Args:
+        path: A CSV file, compressed or not.
+
+    Returns:
+        As `check_labels`.
+
+    Raises:
+        UsageError: There is no such file.
+        LabelError: As `check_labels`, or the file is not a CSV table.
+    """
+    return check_labels(_read_csv(Path(path)), str(path))
+
+
+def check_predictions(table: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
+    """Check a prediction table; rows keep their order and are neither merged nor renormalised here.
+
+    A row whose `status` is `not_assessed` may leave its classes empty; without that column all rows count as assessed.
+
+    Args:
+        table: `patient_id` as a column or as the index, of any type.
+        name: What error messages call the table.
+
+    Returns:
+        A copy with identifiers as strings and classes as float64.
+
+    Raises:
+        LabelError: A column is missing, an id is empty, `status` is unknown, or an assessed row holds a negative or
+            non-finite value or only zeros for a target. Rows are counted from 1 below the header.
+    """
+    table = _with_identifiers(table, name)
+    assessed = np.ones(len(table), dtype=bool)
+    if "status" in table:
+        known = table["status"].isin([ASSESSED, NOT_ASSESSED]).to_numpy()
+        _refuse_rows(~known, name, f"a status other than {ASSESSED} or {NOT_ASSESSED}", "write one of the two")
+        assessed = (table["status"] == ASSESSED).to_numpy()
+    values = _numbers(table)
+    _refuse_rows(
+        assessed & ~np.isfinite(values).all(axis=1), name, "an empty or non-finite probability", "predict again"
+    )
+    _refuse_rows(assessed & (values < 0).any(axis=1), name, "a negative probability", "use values of 0 to 1")
+    for target in TARGETS.values():
+        total = values[:, [CLASS_COLUMNS.index(column) for column in target.columns]].sum(axis=1)
+        _refuse_rows(assessed & (total == 0), name, f"only zeros for {target.name}", "one class must be above 0")
+    return table.assign(**dict(zip(CLASS_COLUMNS, values.T, strict=True)))
+
+
+def check_labels(table: pd.DataFrame, name: str = "labels") -> pd.DataFrame:
+    """Check a label table: one row a patient, exactly one class a target.
+
+    A column `any_injury` is not read: it follows from the others.
+
+    Args:
+        table: `patient_id` as a column or as the index, of any type.
+        name: What error messages call the table.
+
+    Returns:
+        A copy with `patient_id` as strings and the classes as float64 0 or 1.
+
+    Raises:
+        LabelError: A column is missing, a patient has two rows, or a target has none or several classes set to 1.
+    """
+    table = _with_identifiers(table, name)
+    _refuse_rows(table["patient_id"].duplicated().to_numpy(), name, "a patient that was there before", "keep one row")
+    values = _numbers(table)
+    _refuse_rows(~np.isin(values, (0.0, 1.0)).all(axis=1), name, "a class that is neither 0 nor 1", "use 0 or 1")
+    for target in TARGETS.values():
+        total = values[:, [CLASS_COLUMNS.index(column) for column in target.columns]].sum(axis=1)
+        _refuse_rows(total != 1, name, f"none or several classes of {target.name} set to 1", "set exactly one")
+    return table.assign(**dict(zip(CLASS_COLUMNS, values.T, strict=True)))
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; give a CSV table")
+    try:
+        return pd.read_csv(path, dtype=dict.fromkeys(_IDENTIFIERS, str), low_memory=False)
+    except (ValueError, OSError, EOFError) as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LabelError(f"{path}: not a CSV table ({reason}); give one with patient_id and the 13 classes") from error
+
+
+def _with_identifiers(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    if "patient_id" not in table and table.index.name == "patient_id":
+        table = table.reset_index()
+    missing = [column for column in ("patient_id", *CLASS_COLUMNS) if column not in table]
+    if missing:
+        raise LabelError(
+            f"{name}: lacks the column(s) {', '.join(missing)}; the RSNA 2023 sample submission has them all"
+        )
+    if table.empty:
+        raise LabelError(f"{name}: has no rows; give at least one patient")
+    table = table.reset_index(drop=True)
+    identifiers = {column: _as_text(table[column]) for column in _IDENTIFIERS if column in table}
+    _refuse_rows((identifiers["patient_id"] == "").to_numpy(), name, "an empty patient_id", "fill it in")
+    return table.assign(**identifiers)
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    """Write ids as text; 7.0, which pandas makes of 7 where another row is empty, is written 7 again."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype("string").fillna("").str.strip().astype(object)
+
+
+def _numbers(table: pd.DataFrame) -> np.ndarray:
+    return np.stack([pd.to_numeric(table[c], errors="coerce").to_numpy(np.float64) for c in CLASS_COLUMNS], axis=1)
+
+
+def _refuse_rows(bad: Any, name: str, what: str, way_out: str) -> None:
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+        raise LabelError(f"{name}: row {rows[0] + 1}{more} has {what}; {way_out}")

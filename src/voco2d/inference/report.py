@@ -1,0 +1,66 @@
+"""Reports: one self-contained HTML page for a run, and the sections that other pages are put together from."""
+
+from pathlib import Path
+
+from voco2d.errors import UsageError
+from voco2d.evaluation.tables import read_label_table, read_predictions
+from voco2d.inference.report_comparison import comparison_section
+from voco2d.inference.report_montage import montage_section
+from voco2d.inference.report_page import Section, text_section, write_report
+from voco2d.inference.report_runs import (
+    finetune_curves_section,
+    pretrain_curves_section,
+    read_environment,
+    settings_section,
+)
+from voco2d.inference.report_scores import prediction_section, scores_section
+
+__all__ = [
+    "Section",
+    "comparison_section",
+    "finetune_curves_section",
+    "montage_section",
+    "prediction_section",
+    "pretrain_curves_section",
+    "report_run",
+    "scores_section",
+    "settings_section",
+    "text_section",
+    "write_report",
+]
+
+
+def report_run(run: Path, out: Path | None = None) -> Path:
+    """Write the page of a pretraining or fine-tuning run; what the run lacks is said in words.
+
+    Args:
+        run: Its folder.
+        out: The HTML file; `report.html` in the run folder if not given.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        UsageError: The folder holds no run of a known kind, or `out` is a folder.
+        LabelError: The run's tables are damaged.
+    """
+    environment = read_environment(run)
+    if environment is None:
+        raise UsageError(f"{run}: no run there (environment.json is missing or damaged); name a run folder")
+    kind = environment.get("kind")
+    if kind == "pretrain":
+        sections = [pretrain_curves_section(run)]
+    elif kind == "finetune":
+        sections = [finetune_curves_section(run), _out_of_fold_section(run)]
+    else:
+        raise UsageError(f"{run}: a run of kind {kind!r}; reports are made of pretrain and finetune runs")
+    page = out if out is not None else run / "report.html"
+    write_report(page, f"{kind}: {run.resolve().name}", [*sections, settings_section(run)])
+    return page
+
+
+def _out_of_fold_section(run: Path) -> Section:
+    title, predictions, labels = "Out-of-fold scores", run / "oof_predictions.csv", run / "labels.csv"
+    if not (predictions.is_file() and labels.is_file()):
+        return text_section(title, ["No fold has been finished yet, so there is nothing to score."])
+    return scores_section(read_predictions(predictions), read_label_table(labels), title=title)

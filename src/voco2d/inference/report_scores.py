@@ -1,0 +1,184 @@
+"""Sections about prediction tables: scores with intervals, curves, comparisons, and the predictions themselves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from voco2d.evaluation.calibration import reliability_curve
+from voco2d.evaluation.evaluate import evaluate_paired
+from voco2d.evaluation.pairing import SCORED_TARGETS, Aggregate, Paired, pair
+from voco2d.evaluation.tables import ASSESSED
+from voco2d.inference.report_figures import Axis, Line, curve_chart
+from voco2d.inference.report_page import (
+    Block,
+    Bullets,
+    Cell,
+    Figure,
+    Gallery,
+    Heading,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    scored,
+)
+from voco2d.targets import TARGETS
+
+HEADLINES: Final[Sequence[tuple[tuple[str, ...], str]]] = (
+    (("rsna", "mean"), "RSNA score ↓"),
+    (("rsna_organs",), "RSNA of three organs ↓"),
+    (("map",), "mAP, 8 injuries"),
+    (("precision",), "precision, 8 injuries"),
+    (("recall",), "recall, 8 injuries"),
+    (("map_organs9",), "mAP, 9 organ classes"),
+    (("recall_organs9",), "recall, 9 organ classes"),
+)
+LEGEND: Final = (
+    "↓: lower is better. The RSNA score is the mean of six weighted log losses; that of three organs covers kidney, "
+    "liver and spleen only and is not to be held against it. 8 injuries: injury of bowel and extravasation, low and "
+    "high of the organs. 9 organ classes: healthy, low and high of the organs, as the paper averages."
+)
+_COLUMNS = (
+    ("average_precision", "average precision"),
+    ("roc_auc", "ROC AUC"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("log_loss", "log loss ↓"),
+)
+_RULE = (
+    "A target of two classes is called injured from 0.5 on, a graded one is given its most probable class. Organs are "
+    "averaged over their three classes. ↓: lower is better; RSNA part: the log loss with sample weights."
+)
+_ROWS_SHOWN = 50
+
+
+def scores_section(
+    predictions: pd.DataFrame,
+    labels: pd.DataFrame,
+    bootstrap: int = 1000,
+    aggregate: Aggregate = "max",
+    seed: int = 0,
+    title: str = "Scores",
+) -> Section:
+    """Score a prediction table: overall, each target, and its ROC, precision-recall and reliability curves.
+
+    Args:
+        predictions: As `voco2d evaluate` takes it.
+        labels: As `voco2d evaluate` takes it.
+        bootstrap: Resamples of the 95 % intervals; 0 for none.
+        aggregate: How a patient's series become one row.
+        seed: Of the resamples.
+        title: Heading of the section.
+
+    Raises:
+        LabelError: The tables are not as they must be.
+    """
+    paired = pair(predictions, labels, aggregate)
+    result = evaluate_paired(paired, aggregate, bootstrap, seed)
+    about = f"{result['n_patients']} patients, {result['n_rows']} rows scored (aggregate: {aggregate})."
+    if bootstrap:
+        about += f" In small print: 95 % intervals of a bootstrap by patient, {bootstrap} resamples, seed {seed}."
+    blocks: list[Block] = [Paragraph(about), _headline_table(result), _target_table(result)]
+    if result["warnings"]:
+        blocks += [Heading("Mind"), Bullets(tuple(result["warnings"]))]
+    return Section(title, (*blocks, *_curves(paired)))
+
+
+def prediction_section(predictions: pd.DataFrame) -> Section:
+    """List predictions: each target's most probable class, the others in small print, and what was not assessed."""
+    rows: list[Row] = []
+    for row in predictions.head(_ROWS_SHOWN).to_dict("records"):
+        identity = Cell(str(row["patient_id"]), _text(row.get("series_id")))
+        if row.get("status", ASSESSED) == ASSESSED:
+            rows.append((identity, *(_graded(row, name) for name in TARGETS), ""))
+        else:
+            rows.append((identity, *[""] * len(TARGETS), _text(row.get("reason")) or "not assessed"))
+    caption = "Probabilities of the most probable class, the others in small print. One row a series."
+    blocks: list[Block] = [Table(("patient, series", *TARGETS, "not assessed because"), tuple(rows), caption)]
+    if len(predictions) > _ROWS_SHOWN:
+        blocks.append(Paragraph(f"{len(predictions) - _ROWS_SHOWN} more rows are in the table on disk."))
+    return Section("Predictions", tuple(blocks))
+
+
+def at(tree: Any, path: tuple[str, ...]) -> Any:
+    """Follow `path` into nested mappings; None where there is no tree."""
+    for key in path:
+        tree = None if tree is None else tree[key]
+    return tree
+
+
+def _headline_table(result: Mapping[str, Any]) -> Table:
+    intervals = result.get("intervals")
+    rows = [(title, scored(at(result, path), at(intervals, path))) for path, title in HEADLINES]
+    return Table(("score", "value"), tuple(rows), LEGEND)
+
+
+def _target_table(result: Mapping[str, Any]) -> Table:
+    intervals = result.get("intervals")
+    rows: list[Row] = []
+    for name in SCORED_TARGETS:
+        values = result["targets"][name]
+        injured = sum(entry["n"] for grade, entry in values["classes"].items() if grade != "healthy")
+        cells = [scored(values[key], at(intervals, ("targets", name, key))) for key, _ in _COLUMNS]
+        weighted = scored(result["rsna"][name], at(intervals, ("rsna", name)))
+        rows.append((name, f"{injured}/{values['n']}", *cells, weighted))
+    header = ("target", "injured", *(title for _, title in _COLUMNS), "RSNA part ↓")
+    return Table(header, tuple(rows), _RULE)
+
+
+def _curves(paired: Paired) -> list[Block]:
+    """Draw a ROC and a precision-recall curve of each target and the reliability of any_injury."""
+    roc, precision_recall, words = [], [], []
+    for name, target in SCORED_TARGETS.items():
+        hits, precisions = [], []
+        for index, grade in enumerate(target.classes[1:], start=1):
+            positive, score = paired.truth[name] == index, paired.probabilities[name][:, index]
+            if positive.all() or not positive.any():
+                words.append(f"{name}: {grade} is {'all there is' if positive.any() else 'never there'}, so no curve.")
+                continue
+            alarm_rate, hit_rate, _ = roc_curve(positive, score)
+            hits.append(Line(grade, alarm_rate, hit_rate))
+            precision, recall, _ = precision_recall_curve(positive, score)
+            precisions.append(Line(f"{grade} ({positive.mean():.1%} of rows)", recall, precision))
+        if hits:
+            rates = Axis("false positive rate"), Axis("true positive rate")
+            roc.append(curve_chart(f"ROC, {name}", *rates, hits, _diagonal("chance")))
+            axes = Axis("recall"), Axis("precision")
+            precision_recall.append(curve_chart(f"Precision and recall, {name}", *axes, precisions, steps=True))
+    blocks: list[Block] = []
+    for heading, figures in (("ROC curves", roc), ("Precision and recall", precision_recall)):
+        blocks += [Heading(heading), Gallery(tuple(figures))] if figures else []
+    if words:
+        blocks.append(Bullets(tuple(words)))
+    return [*blocks, Heading("Reliability"), Gallery((_reliability(paired),))]
+
+
+def _diagonal(label: str) -> Line:
+    return Line(label, np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+
+
+def _reliability(paired: Paired) -> Figure:
+    curve = reliability_curve(paired.truth["any_injury"] > 0, paired.probabilities["any_injury"][:, 1])
+    return curve_chart(
+        "Reliability, any_injury",
+        Axis("predicted probability"),
+        Axis("observed share"),
+        [Line("ten bins", curve.predicted, curve.observed)],
+        _diagonal("calibrated"),
+        "Below the dashed line the probability promises more injuries than there are.",
+    )
+
+
+def _graded(row: Mapping[Any, Any], name: str) -> Cell:
+    target = TARGETS[name]
+    values = {grade: float(row[column]) for grade, column in zip(target.classes, target.columns, strict=True)}
+    best = max(values, key=values.__getitem__)
+    others = ", ".join(f"{grade} {value:.2f}" for grade, value in values.items() if grade != best)
+    return Cell(f"{best} {values[best]:.2f}", others, strong=best != target.classes[0])
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or (isinstance(value, float) and np.isnan(value)) else str(value)
