@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = [word for word in words if word not in overrides]
     options = parser.parse_args(words)
     options.overrides = overrides
+    options.main = main  # the demo runs the other commands
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s")
     for chatty in ("pydicom", "matplotlib", "PIL", "fontTools", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

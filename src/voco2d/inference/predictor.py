@@ -1,0 +1,177 @@
+"""Grades raw scans with a fine-tuned run; its folds are loaded once and averaged."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from voco2d.config import from_tree
+from voco2d.errors import CheckpointError, ConfigError, ReadError, Voco2dError
+from voco2d.evaluation.tables import ASSESSED, NOT_ASSESSED
+from voco2d.io.discover import Rejection, Source, discover
+from voco2d.io.readers import ReadArgs, read_source, read_volume
+from voco2d.io.volume import Volume
+from voco2d.models.checkpoint import Metadata, newest_weights
+from voco2d.models.classifier import Classifier, class_probabilities, load_classifier
+from voco2d.preprocessing.preprocess import PreprocessArgs, preprocess
+from voco2d.preprocessing.readout import ReadoutArgs, read_out
+from voco2d.progress import track
+from voco2d.targets import CLASS_COLUMNS
+
+PREDICTION_COLUMNS: tuple[str, ...] = ("patient_id", "series_id", *CLASS_COLUMNS, "status", "reason")
+
+_DESCRIPTION = ("classifier", "preprocess", "readout")
+"""Entries of the metadata in which all folds of a run must agree."""
+_log = logging.getLogger(__name__)
+
+Args = TypeVar("Args")
+Row = dict[str, str | float]
+
+
+class Predictor:
+    """The classifiers of a fine-tuning run with the preprocessing they were trained on.
+
+    Args:
+        run: A run folder of `voco2d finetune`, or the weights of one fold.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        read: How raw files are read.
+
+    Raises:
+        CheckpointError: There are no weights, they are damaged, or they are not those of a classifier.
+        ConfigError: The device is unknown or not there.
+    """
+
+    def __init__(self, run: Path | str, device: str = "cpu", read: ReadArgs | None = None) -> None:
+        self._device = _choose_device(device)
+        self._read = read or ReadArgs()
+        loaded = [load_classifier(path) for path in _fold_files(Path(run))]
+        description = _common_description([metadata for _, metadata in loaded], run)
+        self.preprocess_args = _settings(PreprocessArgs, description["preprocess"], run)
+        self.readout_args = _settings(ReadoutArgs, description["readout"], run)
+        self._classifiers: list[Classifier] = [classifier.to(self._device) for classifier, _ in loaded]
+
+    def __len__(self) -> int:
+        """Count the folds whose probabilities are averaged."""
+        return len(self._classifiers)
+
+    def __call__(self, path: Path | str) -> dict[str, float]:
+        """Grade the one volume at `path`.
+
+        Returns:
+            The 13 class columns → probability; each target's classes sum to 1.
+
+        Raises:
+            ReadError: There is no volume, or more than one, or it can't be graded.
+        """
+        return self.predict_volume(read_volume(path, self._read))
+
+    def predict_source(self, source: Source) -> dict[str, float]:
+        """Grade one discovered series; otherwise as `__call__`."""
+        volume, _ = read_source(source, self._read)
+        return self.predict_volume(volume)
+
+    def predict_volume(self, volume: Volume) -> dict[str, float]:
+        """Grade a volume in memory; otherwise as `__call__`."""
+        slices = read_out(preprocess(volume, self.preprocess_args), self.readout_args)
+        probabilities = self._probabilities(slices)
+        if not np.isfinite(probabilities).all():
+            raise ReadError(volume.source, "the classifier's answer is not finite")
+        return dict(zip(CLASS_COLUMNS, probabilities.tolist(), strict=True))
+
+    def predict_many(self, inputs: Sequence[Path]) -> tuple[pd.DataFrame, list[Rejection]]:
+        """Grade every series found under `inputs`; one that can't be graded never stops the others.
+
+        Args:
+            inputs: Whatever `voco2d prepare` takes.
+
+        Returns:
+            `PREDICTION_COLUMNS`, one row a series, the classes empty and `reason` filled where it was not assessed;
+            and the files that belong to no row.
+
+        Raises:
+            UsageError: An input does not exist.
+        """
+        sources, rejections = discover(inputs)
+        rows = []
+        for source in track(sources, "predicting"):
+            row, rejected = self._row(source)
+            rows += row
+            rejections = [*rejections, *rejected]
+        return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS)), rejections
+
+    def _row(self, source: Source) -> tuple[list[Row], list[Rejection]]:
+        """Return the table row of one series, or none and a rejection where nobody knows whose it is."""
+        patient_id, series_id = source.patient_id, source.series_id
+        rejected: tuple[Rejection, ...] = ()
+        try:
+            volume, rejected = read_source(source, self._read)
+            patient_id, series_id = volume.patient_id, volume.series_id
+            graded = self.predict_volume(volume)
+        except Exception as error:
+            # whatever a damaged file makes a decoder raise, the other inputs must still be graded
+            _log.debug("%s", source.path, exc_info=True)
+            reason = _reason(error)
+            if not patient_id:
+                return [], [*rejected, Rejection(str(source.path), reason)]
+            return [_ids(patient_id, series_id) | {"status": NOT_ASSESSED, "reason": reason}], list(rejected)
+        return [_ids(patient_id, series_id) | graded | {"status": ASSESSED, "reason": ""}], list(rejected)
+
+    @torch.inference_mode()
+    def _probabilities(self, slices: Float[np.ndarray, "S H W"]) -> Float[np.ndarray, " classes"]:
+        volume = torch.from_numpy(slices)[None, :, None].to(self._device)  # (1, S, 1, H, W)
+        folds = [class_probabilities(classifier(volume))[0] for classifier in self._classifiers]
+        return torch.stack(folds).mean(dim=0).cpu().numpy()
+
+
+def _ids(patient_id: str, series_id: str | None) -> Row:
+    return {"patient_id": patient_id, "series_id": series_id or ""}
+
+
+def _reason(error: Exception) -> str:
+    """Say why, without a path; of errors that are not ours only the kind, since their words may hold identifiers."""
+    if isinstance(error, ReadError):
+        return error.reason
+    if isinstance(error, Voco2dError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"could not be graded ({type(error).__name__})"
+
+
+def _fold_files(run: Path) -> list[Path]:
+    if not run.is_dir():
+        return [run]
+    return sorted(run.glob("fold_*.safetensors")) or [newest_weights(run)]
+
+
+def _common_description(folds: Sequence[Metadata], run: Path | str) -> Mapping[str, Any]:
+    first = {key: folds[0].get(key) for key in _DESCRIPTION}
+    if any({key: fold.get(key) for key in _DESCRIPTION} != first for fold in folds):
+        raise CheckpointError(f"{run}: its folds were trained with different settings; name one fold's weights")
+    return first
+
+
+def _settings(cls: type[Args], tree: Any, run: Path | str) -> Args:
+    try:
+        return from_tree(cls, tree or {})
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{run}: its settings are not known here ({error}); use the version that wrote it"
+        ) from error
+
+
+def _choose_device(device: str) -> torch.device:
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return torch.device("cuda" if gpus else "cpu")
+    name, _, number = device.partition(":")
+    if name not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise ConfigError(f"device={device} is not known; choose auto, cpu, cuda or cuda:N")
+    if name == "cuda" and int(number or 0) >= gpus:
+        raise ConfigError(f"device={device}: torch sees {gpus} GPUs here; choose device=cpu or auto")
+    return torch.device(device)

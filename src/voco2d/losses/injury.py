@@ -1,0 +1,96 @@
+"""The fine-tuning loss: sample-weighted cross-entropy a target, with the derived any_injury term (DESIGN.md, 2)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voco2d.targets import ANY_INJURY, TARGETS
+
+
+@dataclass(frozen=True)
+class InjuryLossArgs:
+    """Settings of `InjuryLoss`.
+
+    Args:
+        any_injury: Add the log loss of the derived any_injury target, as the RSNA 2023 score does.
+    """
+
+    any_injury: bool = True
+
+
+class InjuryLoss(nn.Module):
+    """Mean over the targets of their sample-weighted cross-entropies: the RSNA 2023 score, differentiable.
+
+    Args:
+        args: Which terms there are.
+    """
+
+    def __init__(self, args: InjuryLossArgs) -> None:
+        super().__init__()
+        self.args = args
+
+    def forward(
+        self, logits: Mapping[str, Float[Tensor, "B _"]], labels: Mapping[str, Int[Tensor, " B"]]
+    ) -> Float[Tensor, ""]:
+        """Compute the mean of `injury_terms`, whose arguments these are."""
+        terms = injury_terms(logits, labels, self.args.any_injury)
+        return torch.stack(list(terms.values())).mean()
+
+
+def injury_terms(
+    logits: Mapping[str, Float[Tensor, "B _"]], labels: Mapping[str, Int[Tensor, " B"]], any_injury: bool = True
+) -> dict[str, Float[Tensor, ""]]:
+    """Compute each target's sample-weighted cross-entropy, in float32 also under autocast.
+
+    Args:
+        logits: Target name → (B, number of its classes).
+        labels: Target name → (B) class indices; 0 is healthy.
+        any_injury: Whether to add the derived term.
+
+    Returns:
+        Target name → scalar, nats; `any_injury` last where it was asked for.
+    """
+    log_probabilities = {name: F.log_softmax(logits[name].float(), dim=1) for name in TARGETS}
+    terms = {
+        name: weighted_nll(log_probabilities[name], labels[name], target.weights) for name, target in TARGETS.items()
+    }
+    if any_injury:
+        injured = torch.stack([labels[name] > 0 for name in TARGETS]).any(dim=0).long()
+        terms[ANY_INJURY.name] = weighted_nll(
+            any_injury_log_probabilities(log_probabilities), injured, ANY_INJURY.weights
+        )
+    return terms
+
+
+def weighted_nll(
+    log_probabilities: Float[Tensor, "B classes"], labels: Int[Tensor, " B"], weights: Sequence[float]
+) -> Float[Tensor, ""]:
+    """Average −log p(true class) with each sample weighted by its true class.
+
+    The sum is divided by the sum of the weights, as the RSNA 2023 metric (scikit-learn's `log_loss` with
+    `sample_weight`) does.
+
+    Args:
+        log_probabilities: (B, classes) natural logarithms.
+        labels: (B) class indices.
+        weights: One weight a class.
+    """
+    return F.nll_loss(log_probabilities, labels, weight=log_probabilities.new_tensor(weights))
+
+
+def any_injury_log_probabilities(log_probabilities: Mapping[str, Float[Tensor, "B _"]]) -> Float[Tensor, "B 2"]:
+    """Derive (log p(no injury), log p(any injury)) with p(any) = max over targets of 1 − p(healthy).
+
+    Stays in logarithms: the maximum of 1 − p(healthy) is where log p(healthy) is smallest, and log(1 − p(healthy)) is
+    the log-sum-exp over the injured classes, exact also where p(healthy) rounds to 1.
+
+    Args:
+        log_probabilities: Target name → (B, classes); column 0 is healthy.
+    """
+    healthy = torch.stack([values[:, 0] for values in log_probabilities.values()])
+    injured = torch.stack([values[:, 1:].logsumexp(dim=1) for values in log_probabilities.values()])
+    return torch.stack([healthy.amin(dim=0), injured.amax(dim=0)], dim=1)

@@ -1,0 +1,106 @@
+"""The tables and scores of a fine-tuning run: folds, labels, out-of-fold predictions."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int64
+
+from voco2d.data.cohort import Cohort
+from voco2d.evaluation.pairing import pair
+from voco2d.evaluation.rsna_score import rsna_organs, rsna_parts
+from voco2d.models.checkpoint import read_weights
+from voco2d.targets import CLASS_COLUMNS
+from voco2d.training.run_dir import RunDir, write_text
+
+FOLDS_NAME = "folds.csv"
+LABELS_NAME = "labels.csv"
+PREDICTIONS_NAME = "oof_predictions.csv"
+SCORES_NAME = "scores.json"
+
+_log = logging.getLogger(__name__)
+
+
+def weights_path(run: Path, fold: int) -> Path:
+    """Name the file of a fold's best weights."""
+    return run / f"fold_{fold}.safetensors"
+
+
+def prediction_table(
+    cohort: Cohort, rows: Int64[np.ndarray, " n"], probabilities: Float[np.ndarray, "n classes"]
+) -> pd.DataFrame:
+    """Lay out probabilities in DESIGN.md's prediction format, one row a series.
+
+    Args:
+        cohort: Gives the ids.
+        rows: Rows of `Cohort.series`.
+        probabilities: In the order of `targets.CLASS_COLUMNS`.
+    """
+    ids = cohort.series.loc[rows, ["patient_id", "series_id"]].reset_index(drop=True)
+    return pd.concat([ids, pd.DataFrame(probabilities, columns=list(CLASS_COLUMNS))], axis=1)
+
+
+def patient_scores(predictions: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
+    """Compute the RSNA score and its parts, a patient at a time: the maximum over series, renormalised."""
+    return rsna_parts(pair(predictions, labels, aggregate="max"))
+
+
+def cohort_tables(cohort: Cohort, folds: pd.Series) -> dict[str, str]:
+    """Lay out `folds.csv` and `labels.csv`, file name → text."""
+    return {FOLDS_NAME: folds.reset_index().to_csv(index=False), LABELS_NAME: cohort.labels.to_csv(index=False)}
+
+
+def read_finished(run: RunDir, folds: pd.Series) -> dict[int, pd.DataFrame]:
+    """Return the out-of-fold predictions of the folds that an earlier part of the run has finished."""
+    path = run.path / PREDICTIONS_NAME
+    if not path.is_file():
+        return {}
+    # as text first: pandas' own parser may miss the last digit of a float
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).astype(dict.fromkeys(CLASS_COLUMNS, float))
+    numbers = table["patient_id"].map(folds)
+    return {
+        int(number): rows.reset_index(drop=True)
+        for number, rows in table.groupby(numbers)
+        if weights_path(run.path, int(number)).is_file()
+    }
+
+
+def write_predictions(run: RunDir, finished: dict[int, pd.DataFrame]) -> pd.DataFrame:
+    """Write the out-of-fold table of the folds finished so far, fold by fold, and return it."""
+    table = pd.concat([finished[fold] for fold in sorted(finished)], ignore_index=True)
+    write_text(run.path / PREDICTIONS_NAME, table.to_csv(index=False))
+    return table
+
+
+def write_scores(
+    run: RunDir, finished: dict[int, pd.DataFrame], labels: pd.DataFrame, about: dict[str, Any]
+) -> dict[str, Any]:
+    """Score the out-of-fold table and each fold, and write `scores.json`.
+
+    Args:
+        run: The run.
+        finished: Fold → its out-of-fold predictions.
+        labels: One row a patient.
+        about: Further entries, such as how the backbones started.
+    """
+    table = write_predictions(run, finished)
+    parts = patient_scores(table, labels)
+    scores = {
+        **about,
+        "patients": int(table["patient_id"].nunique()),
+        "series": len(table),
+        "rsna": parts,
+        "rsna_organs": rsna_organs(parts),
+        "folds": [_fold_summary(run.path, fold) for fold in sorted(finished)],
+    }
+    write_text(run.path / SCORES_NAME, json.dumps(scores, indent=2, allow_nan=False) + "\n")
+    _log.info("out-of-fold RSNA score %.4f on %d patients", parts["mean"], scores["patients"])
+    return scores
+
+
+def _fold_summary(run: Path, fold: int) -> dict[str, Any]:
+    _, metadata = read_weights(weights_path(run, fold))
+    return {"fold": fold, "best_epoch": metadata["best_epoch"], "val_rsna": metadata["val_rsna"]}

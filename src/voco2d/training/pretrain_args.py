@@ -1,0 +1,85 @@
+"""Configuration of pretraining and its presets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from voco2d.config import Tree
+from voco2d.errors import ConfigError
+from voco2d.methods.voco_args import PAPER_V2, VoCoArgs
+from voco2d.training.optim import OptimArgs
+
+MAY_CHANGE = ("steps", "checkpoint_every", "keep_checkpoints", "log_every", "device")
+"""Keys in which a continued run may differ from what it was."""
+
+
+@dataclass(frozen=True)
+class PretrainArgs:
+    """How a backbone is pretrained.
+
+    Args:
+        backbone: timm name.
+        init: Where the backbone starts: `random`, `imagenet`, or the path of a checkpoint.
+        steps: Optimizer steps.
+        batch_size: Volumes a step, at least 2.
+        checkpoint_every: Steps between two checkpoints; there is one at the end too.
+        keep_checkpoints: Checkpoints that stay; 0 keeps all.
+        log_every: Steps between two lines of `metrics.jsonl`.
+        seed: Seed of everything random.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `fp32`, `bf16` or `fp16`.
+        window_hu: HU that become 0 and 1.
+        schedule_steps: Steps over which the learning rate and the teacher's momentum run; None takes `steps`.
+        method: The method and its settings.
+        optim: The optimizer and its schedule.
+    """
+
+    backbone: str = "efficientnet_b0"
+    init: str = "random"
+    steps: int = 100_000
+    batch_size: int = 4
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 3
+    log_every: int = 20
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "fp32"
+    window_hu: tuple[float, float] = (-175.0, 250.0)
+    schedule_steps: int | None = None
+    method: VoCoArgs = field(default_factory=VoCoArgs)
+    optim: OptimArgs = field(default_factory=lambda: OptimArgs(lr=3e-4, warmup_steps=1000))
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "checkpoint_every", "log_every"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key}={getattr(self, key)}: must be at least 1")
+        if self.keep_checkpoints < 0 or self.seed < 0:
+            raise ConfigError("keep_checkpoints and seed must be at least 0")
+        if not self.window_hu[0] < self.window_hu[1]:
+            raise ConfigError(f"window_hu={list(self.window_hu)}: the first must be below the second")
+
+    @property
+    def horizon(self) -> int:
+        """Steps over which the schedules run."""
+        return self.schedule_steps or self.steps
+
+
+PRESETS: Mapping[str, Tree] = {
+    "voco2d": {},
+    "paper-v2": {
+        "init": "imagenet",
+        "steps": 60_000,
+        "schedule_steps": 250_000,
+        "checkpoint_every": 10_000,
+        "keep_checkpoints": 0,
+        "method": dict(PAPER_V2),
+        "optim": {
+            "name": "adamw",
+            "lr": 1e-4,
+            "amsgrad": True,
+            "schedule": "cosine",
+            "warmup_steps": 5000,
+            "grad_clip": 0.0,
+        },
+    },
+}
+"""What differs from the defaults. The paper uses its checkpoints at 30k and 60k steps of a schedule of 250k."""

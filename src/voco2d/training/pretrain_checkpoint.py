@@ -1,0 +1,122 @@
+"""Checkpoints of a pretraining run: weights anyone can use, and what continuing the run needs besides."""
+
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from voco2d.errors import CheckpointError
+from voco2d.methods.method import Method
+from voco2d.models.checkpoint import read_weights, save_weights
+
+_log = logging.getLogger(__name__)
+_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything a step changes.
+
+    Args:
+        method: Networks.
+        optimizer: Optimizer of the method's trained parameters.
+        schedule: Its schedule.
+        fabric: Where it runs; its precision may hold a gradient scale.
+    """
+
+    method: Method
+    optimizer: Optimizer
+    schedule: LambdaLR
+    fabric: Fabric
+
+    def save(self, run: Path, step: int, metadata: Mapping[str, Any], keep: int) -> None:
+        """Write the checkpoint of `step` and delete all but the last `keep`; 0 keeps all."""
+        save_weights(weights_path(run, step), self.method.weights(), {**metadata, "step": step})
+        extra = {
+            "step": step,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scale": self.fabric.strategy.precision.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        save_tensors(resume_path(run, step), extra)
+        if keep:
+            for old in saved_steps(run)[:-keep]:
+                resume_path(run, old).unlink(missing_ok=True)
+                weights_path(run, old).unlink(missing_ok=True)
+
+    def load(self, run: Path, step: int) -> None:
+        """Take back the checkpoint of `step`.
+
+        Raises:
+            CheckpointError: It is incomplete or damaged, or of another architecture.
+        """
+        weights, _ = read_weights(weights_path(run, step))
+        file = resume_path(run, step)
+        try:
+            extra = torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"{file}: missing or damaged ({type(error).__name__})") from error
+        self.method.load_weights(weights)
+        self.optimizer.load_state_dict(extra["optimizer"])
+        self.schedule.load_state_dict(extra["schedule"])
+        self.fabric.strategy.precision.load_state_dict(extra["scale"])
+        torch.set_rng_state(extra["random"])
+        if extra["random_cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(extra["random_cuda"])
+
+    def load_newest(self, run: Path) -> int:
+        """Take back the newest checkpoint that is whole, warning of broken ones after it.
+
+        Returns:
+            Steps done; 0 where there is no checkpoint yet.
+
+        Raises:
+            CheckpointError: There are checkpoints, and none is whole.
+        """
+        steps = saved_steps(run)
+        for step in reversed(steps):
+            try:
+                self.load(run, step)
+            except CheckpointError as error:
+                _log.warning("%s; going back to the checkpoint before it", error)
+            else:
+                return step
+        if steps:
+            raise CheckpointError(f"{run}: none of its {len(steps)} checkpoints is whole; start again in another --out")
+        return 0
+
+
+def weights_path(run: Path, step: int) -> Path:
+    """Return where the weights after `step` steps are."""
+    return run / f"weights_{step:0{_DIGITS}d}.safetensors"
+
+
+def resume_path(run: Path, step: int) -> Path:
+    """Return where the rest of what continuing after `step` steps needs is."""
+    return run / f"resume_{step:0{_DIGITS}d}.pt"
+
+
+def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values with torch, atomically; `torch.load(weights_only=True)` reads them."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(dict(content), temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def saved_steps(run: Path) -> list[int]:
+    """Return the steps that have a checkpoint, or a part of one."""
+    names = [file.stem for pattern in ("weights_*.safetensors", "resume_*.pt") for file in run.glob(pattern)]
+    return sorted({int(name.rpartition("_")[2]) for name in names if name.rpartition("_")[2].isdecimal()})

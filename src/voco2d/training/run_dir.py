@@ -1,0 +1,149 @@
+"""The folder of one training run: its configuration, its environment and its metrics."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from voco2d.config import Tree, to_yaml
+from voco2d.errors import UsageError
+from voco2d.version import VERSION
+
+CONFIG_NAME = "config.yaml"
+ENVIRONMENT_NAME = "environment.json"
+METRICS_NAME = "metrics.jsonl"
+
+_PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn", "safetensors")
+
+Entry = float | int | str | None | Sequence[float]
+Record = Mapping[str, Entry]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run folder that was created or opened for continuation.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, kind: str, config: Any, inputs: Mapping[str, str], resume: bool) -> "RunDir":
+        """Make the folder and write `config.yaml` and `environment.json` into it.
+
+        Args:
+            path: Where the run goes.
+            kind: What kind of run it is, `pretrain` or `finetune`.
+            config: The resolved configuration, a dataclass.
+            inputs: What the run was made from, name to path or hash.
+            resume: Whether an existing run may be continued; a folder without one is simply started.
+
+        Raises:
+            UsageError: The folder holds something and `resume` is off, it holds another kind of run, or it is a file.
+        """
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; name a folder for the run")
+        begun = _read_environment(path)
+        if resume and begun is not None and begun.get("kind") != kind:
+            raise UsageError(f"{path} holds a run of kind {begun.get('kind')!r}, not {kind!r}; choose another --out")
+        occupied = path.is_dir() and any(path.iterdir())
+        if occupied and not (resume and begun is not None):
+            way_out = "choose another --out" if resume else "continue it with --resume or choose another --out"
+            raise UsageError(f"{path} is not empty{' and holds no run' if begun is None else ''}; {way_out}")
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / CONFIG_NAME, to_yaml(config))
+        environment = {"kind": kind, "inputs": dict(inputs), **_environment(), "resumed": _resumptions(begun)}
+        write_text(path / ENVIRONMENT_NAME, json.dumps(environment, indent=2) + "\n")
+        return cls(path)
+
+    def log(self, record: Record) -> None:
+        """Append one line to `metrics.jsonl`; a value that is not finite is written as null."""
+        line = {key: _finite_or_none(value) for key, value in record.items()}
+        with (self.path / METRICS_NAME).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """Return the records of `metrics.jsonl`; a line cut by an abort is left out."""
+        file = self.path / METRICS_NAME
+        if not file.is_file():
+            return []
+        records = (_parse(line) for line in file.read_text(encoding="utf-8").splitlines())
+        return [record for record in records if record is not None]
+
+    def keep_log(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Keep the records for which `wanted` is true and drop the others and cut lines."""
+        kept = [json.dumps(record) + "\n" for record in self.read_log() if wanted(record)]
+        write_text(self.path / METRICS_NAME, "".join(kept))
+
+    def truncate_log(self, step: int) -> None:
+        """Drop the records after `step`, which a resumed run writes again."""
+        self.keep_log(lambda record: record.get("step", 0) <= step)
+
+
+def read_config(path: Path) -> Tree | None:
+    """Return the plain values of a run's `config.yaml`, or None where there is no run."""
+    file = path / CONFIG_NAME
+    if not file.is_file():
+        return None
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: damaged; choose another --out") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"{file}: damaged; choose another --out")
+    return tree
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that an abort leaves the old one or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "voco2d": VERSION,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "cpu_cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+    }
+
+
+def _read_environment(path: Path) -> dict[str, Any] | None:
+    file = path / ENVIRONMENT_NAME
+    return _parse(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _resumptions(begun: Mapping[str, Any] | None) -> list[str]:
+    """List when the earlier parts of this run were started."""
+    return [] if begun is None else [*begun.get("resumed", []), str(begun.get("started"))]
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _finite_or_none(value: Entry) -> Entry:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

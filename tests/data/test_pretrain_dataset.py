@@ -1,0 +1,144 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from voco2d.data.crops import first_pixels
+from voco2d.data.pretrain_dataset import PretrainDataset
+from voco2d.errors import ConfigError, StoreError
+from voco2d.methods.voco_args import PAPER_V2, VoCoArgs
+from voco2d.preprocessing.preprocess import PreprocessArgs
+from voco2d.store.build import PrepareArgs, prepare
+from voco2d.store.volume_store import VolumeStore
+
+CPU = torch.device("cpu")
+WINDOW = (-175.0, 250.0)
+ARGS = VoCoArgs(crop=8, slices=5, flips=False, intensity=0.0)
+PAPER = replace(ARGS, **PAPER_V2)
+PATIENTS = 5
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> VolumeStore:
+    """Volumes whose values tell the volume, the slice (tens) and the place; the last column is air."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    place = np.linspace(0, 9, 24 * 24).reshape(24, 24)
+    for number in range(PATIENTS):
+        hu = place + 10 * np.arange(10)[:, None, None] + 20 * number - 60
+        hu[:, :, -1] = -1000
+        np.save(folder / f"{number}.npy", hu.astype(np.int16))
+        (folder / f"{number}.json").write_text(
+            json.dumps({"axes": "IPL", "spacing_mm": [5, 1, 1], "intensity": "hu", "patient_id": f"p{number}"})
+        )
+    args = PrepareArgs(preprocess=PreprocessArgs(size=(10, 24, 24), body_crop=False), workers=1)
+    return VolumeStore(prepare([folder], folder / "store", args).store)
+
+
+def dataset_of(store: VolumeStore, args: VoCoArgs = ARGS, **settings: object) -> PretrainDataset:
+    return PretrainDataset(store, args, WINDOW, **{"batch_size": 3, "seed": 7} | settings)  # type: ignore[arg-type]
+
+
+def windowed(hu: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(((hu.astype(np.float32) - WINDOW[0]) / (WINDOW[1] - WINDOW[0])).clip(0, 1))
+
+
+def test_shapes_and_ranges(store: VolumeStore) -> None:
+    batch = dataset_of(store, replace(ARGS, flips=True, intensity=0.2)).batch(0, CPU)
+    assert batch.random.shape == (3, 2, 5, 8, 8)
+    assert batch.base.shape == (3, 9, 5, 8, 8)
+    assert batch.overlap.shape == (3, 2, 9)
+    for crops in (batch.random, batch.base):
+        assert crops.min() >= 0
+        assert crops.max() <= 1
+    torch.testing.assert_close(batch.overlap.sum(-1), torch.ones(3, 2))
+
+
+@pytest.mark.parametrize("args", [ARGS, PAPER])
+def test_a_batch_depends_on_seed_and_step_alone(store: VolumeStore, args: VoCoArgs) -> None:
+    args = replace(args, flips=True, intensity=0.2)
+    in_turn = list(dataset_of(store, args).batches(0, 4, CPU))
+    for step in (3, 1):
+        again = dataset_of(store, args).batch(step, CPU)
+        assert all(torch.equal(vars(again)[name], tensor) for name, tensor in vars(in_turn[step]).items())
+    other = dataset_of(store, args, seed=8).batch(1, CPU)
+    assert not torch.equal(other.random, in_turn[1].random)
+
+
+def test_papers_crops_are_cut_from_the_same_evenly_spaced_slices(store: VolumeStore) -> None:
+    dataset = dataset_of(store, PAPER)
+    drawn = dataset.draw(0)
+    assert drawn.volumes.tolist() == [0, 1, 2]
+    batch = dataset.cut(drawn, CPU)
+    slices = windowed(np.asarray(store[1])[[1, 3, 5, 7, 9]])
+    row, column = first_pixels(drawn.centers[1, 0], 8).tolist()
+    torch.testing.assert_close(batch.random[1, 0], slices[:, row : row + 8, column : column + 8])
+    torch.testing.assert_close(batch.base[1, 5], slices[:, 8:16, 16:24])
+
+
+def test_crops_take_slices_of_their_own_where_depth_is_separate(store: VolumeStore) -> None:
+    hu = dataset_of(store).draw(0).hu
+    assert hu.shape == (3, 3, 5, 24, 24)
+    depths = [[int(hu[0, group, s, 0, 0]) for s in range(5)] for group in range(3)]
+    assert len({tuple(depth) for depth in depths}) == 3
+
+
+def test_partners_are_others(store: VolumeStore) -> None:
+    drawn = [dataset_of(store).draw(step).partner for step in range(20)]
+    assert all((partner != np.arange(3)).all() for partner in drawn)
+    assert len({tuple(partner.tolist()) for partner in drawn}) > 1
+    assert dataset_of(store, PAPER).draw(5).partner.tolist() == [1, 2, 0]
+
+
+def test_shuffled_rounds_differ_and_show_no_volume_twice(store: VolumeStore) -> None:
+    dataset = dataset_of(store, batch_size=2)
+    rounds = [[v for step in (2 * r, 2 * r + 1) for v in dataset.draw(step).volumes.tolist()] for r in range(6)]
+    assert all(len(set(volumes)) == 4 for volumes in rounds)
+    assert len({tuple(volumes) for volumes in rounds}) > 1
+    paper = dataset_of(store, PAPER, batch_size=2)
+    assert [paper.draw(step).volumes.tolist() for step in range(3)] == [[0, 1], [2, 3], [4, 0]]
+
+
+def test_flips_and_intensity_have_switches(store: VolumeStore) -> None:
+    plain = dataset_of(store).draw(0)
+    flipped = dataset_of(store, replace(ARGS, flips=True))
+    assert not plain.mirror.any()
+    assert any(flipped.draw(step).mirror.any() for step in range(5))
+    bright = dataset_of(store, replace(ARGS, intensity=0.3)).batch(0, CPU)
+    assert not torch.equal(bright.random, dataset_of(store).batch(0, CPU).random)
+
+
+def test_mirroring_moves_base_and_random_crops_alike(store: VolumeStore) -> None:
+    dataset = dataset_of(store, replace(PAPER, flips=True))
+    drawn = next(drawn for drawn in map(dataset.draw, range(50)) if drawn.mirror[0].tolist() == [1, 0])
+    batch = dataset.cut(drawn, CPU)
+    slices = windowed(np.asarray(store[int(drawn.volumes[0])])[[1, 3, 5, 7, 9]]).flip(-2)
+    row, column = first_pixels(drawn.centers[0, 1], 8).tolist()
+    torch.testing.assert_close(batch.random[0, 1], slices[:, row : row + 8, column : column + 8])
+    torch.testing.assert_close(batch.base[0, 0], slices[:, :8, :8])
+
+
+@pytest.mark.parametrize("crop", [4, 8, 16])
+def test_slices_are_resized_to_the_grid(store: VolumeStore, crop: int) -> None:
+    batch = dataset_of(store, replace(PAPER, crop=crop)).batch(0, CPU)
+    assert batch.base.shape == (3, 9, 5, crop, crop)
+    whole = windowed(np.asarray(store[0])[[1, 3, 5, 7, 9]])
+    torch.testing.assert_close(batch.base[0].mean((0, 2, 3)), whole.mean((1, 2)), atol=1e-4, rtol=0)
+
+
+def test_excluded_patients_are_never_shown(store: VolumeStore) -> None:
+    dataset = dataset_of(store, exclude_patients={"p1", "p4"})
+    assert len(dataset) == 3
+    assert dataset.patients == ("p0", "p2", "p3")
+    shown = {int(volume) for step in range(10) for volume in dataset.draw(step).volumes}
+    assert set(store.index["patient_id"].iloc[sorted(shown)]) == {"p0", "p2", "p3"}
+
+
+def test_too_few_volumes_say_the_way_out(store: VolumeStore) -> None:
+    with pytest.raises(StoreError, match="exclude fewer"):
+        dataset_of(store, exclude_patients=[f"p{number}" for number in range(PATIENTS)])
+    with pytest.raises(ConfigError, match="set a smaller batch_size"):
+        dataset_of(store, batch_size=6)
+    with pytest.raises(ConfigError, match="at least 2"):
+        dataset_of(store, batch_size=1)

@@ -1,0 +1,108 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+from torch import Tensor
+
+from voco2d.losses.injury import (
+    InjuryLoss,
+    InjuryLossArgs,
+    any_injury_log_probabilities,
+    injury_terms,
+    weighted_nll,
+)
+from voco2d.targets import ANY_INJURY, TARGETS
+
+
+@pytest.fixture
+def batch() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(3)
+    logits, labels = {}, {}
+    for name, target in TARGETS.items():
+        classes = len(target.classes)
+        logits[name] = torch.randn(17, classes, generator=generator)
+        labels[name] = torch.randint(classes, (17,), generator=generator)
+    return logits, labels
+
+
+def test_terms_agree_with_a_literal_loop(batch: tuple[dict[str, Tensor], dict[str, Tensor]]) -> None:
+    logits, labels = batch
+    terms = injury_terms(logits, labels)
+
+    any_sum = any_weights = 0.0
+    sums, weights = dict.fromkeys(TARGETS, 0.0), dict.fromkeys(TARGETS, 0.0)
+    for row in range(17):
+        injury, injured = 0.0, False
+        for name, target in TARGETS.items():
+            exponentials = [math.exp(value) for value in logits[name][row].tolist()]
+            probabilities = [value / sum(exponentials) for value in exponentials]
+            true = int(labels[name][row])
+            sums[name] += -math.log(probabilities[true]) * target.weights[true]
+            weights[name] += target.weights[true]
+            injury = max(injury, 1 - probabilities[0])
+            injured = injured or true > 0
+        weight = ANY_INJURY.weights[int(injured)]
+        any_sum += -math.log(injury if injured else 1 - injury) * weight
+        any_weights += weight
+
+    for name in TARGETS:
+        assert float(terms[name]) == pytest.approx(sums[name] / weights[name], abs=1e-5)
+    assert float(terms["any_injury"]) == pytest.approx(any_sum / any_weights, abs=1e-5)
+    assert list(terms) == [*TARGETS, "any_injury"]
+
+
+def test_terms_agree_with_scikit_learn(batch: tuple[dict[str, Tensor], dict[str, Tensor]]) -> None:
+    logits, labels = batch
+    terms = injury_terms(logits, labels)
+    for name, target in TARGETS.items():
+        true = labels[name].numpy()
+        expected = log_loss(
+            true,
+            logits[name].double().softmax(dim=1).numpy(),
+            sample_weight=np.asarray(target.weights)[true],
+            labels=range(len(target.classes)),
+        )
+        assert float(terms[name]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_loss_is_the_mean_of_its_terms_and_any_injury_can_be_left_out(
+    batch: tuple[dict[str, Tensor], dict[str, Tensor]],
+) -> None:
+    logits, labels = batch
+    terms = injury_terms(logits, labels)
+    with_any = InjuryLoss(InjuryLossArgs())(logits, labels)
+    without = InjuryLoss(InjuryLossArgs(any_injury=False))(logits, labels)
+    assert float(with_any) == pytest.approx(sum(map(float, terms.values())) / 6)
+    assert float(without) == pytest.approx(sum(float(terms[name]) for name in TARGETS) / 5)
+
+
+def test_gradients_are_right(batch: tuple[dict[str, Tensor], dict[str, Tensor]]) -> None:
+    logits, labels = batch
+    values = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+
+    def loss(free: Tensor) -> Tensor:
+        return weighted_nll(free.log_softmax(dim=1), labels["bowel"][:2], TARGETS["bowel"].weights)
+
+    assert torch.autograd.gradcheck(loss, values)
+    leaves = {name: value.clone().requires_grad_() for name, value in logits.items()}
+    InjuryLoss(InjuryLossArgs())(leaves, labels).backward()
+    assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves.values())
+
+
+def test_certain_logits_stay_finite() -> None:
+    logits = {name: torch.tensor([[300.0] + [-300.0] * (len(t.classes) - 1)]) for name, t in TARGETS.items()}
+    for value in logits.values():
+        value.requires_grad_()
+    labels = {name: torch.tensor([1]) for name in TARGETS}
+    loss = InjuryLoss(InjuryLossArgs())(logits, labels)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in logits.values())
+
+
+def test_any_injury_probabilities_sum_to_one(batch: tuple[dict[str, Tensor], dict[str, Tensor]]) -> None:
+    logits, _ = batch
+    derived = any_injury_log_probabilities({name: value.log_softmax(dim=1) for name, value in logits.items()})
+    torch.testing.assert_close(derived.exp().sum(dim=1), torch.ones(17))

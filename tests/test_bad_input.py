@@ -1,0 +1,338 @@
+"""Bad input ends with one sentence that names the thing and the way out, code 1 or 2, and nothing lost.
+
+Each goes through the command line, as a user would meet it.
+"""
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import voco2d.store.conversion
+from voco2d.cli import main
+from voco2d.models.checkpoint import newest_weights
+from voco2d.targets import CLASS_COLUMNS, TARGETS
+
+SIZE = "preprocess.size=[8,32,32]"
+BACKBONE = "backbone=test_efficientnet"
+PRETRAIN = (
+    BACKBONE,
+    "steps=2",
+    "batch_size=2",
+    "method.crop=32",
+    "method.grid=2",
+    "method.slices=2",
+    "method.hidden=16",
+)
+FINETUNE = (BACKBONE, "epochs=1", "folds=2", "batch_size=2", "readout.slices=2", "readout.crop=32")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run one command and return its exit code, what it printed, and its error line."""
+
+    def command(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        printed = capsys.readouterr()
+        errors = [line for line in printed.err.splitlines() if "error:" in line]
+        return code, printed.out, errors[-1] if errors else ""
+
+    return command
+
+
+def write_ct(path: Path, seed: int, slices: int = 8) -> None:
+    """Write a body of soft tissue with some texture in air, as NIfTI in RAS order."""
+    rng = np.random.default_rng(seed)
+    hu = np.full((32, 32, slices), -1000, dtype=np.int16)
+    hu[4:28, 6:26, :] = rng.integers(-50, 120, size=(24, 20, slices))
+    nib.save(nib.Nifti1Image(hu, np.diag([3.0, 3.0, 5.0, 1.0])), path)
+
+
+def write_labels(path: Path, patients: list[str], injured: int) -> pd.DataFrame:
+    """Write a label table in which the first `injured` patients have every injury."""
+    table = pd.DataFrame({"patient_id": patients})
+    for target in TARGETS.values():
+        for index, column in enumerate(target.columns):
+            grade = [1 if number < injured else 0 for number in range(len(patients))]
+            table[column] = [int(value == index) for value in grade]
+    table.to_csv(path, index=False)
+    return table
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    for number in range(6):
+        write_ct(folder / f"p{number}.nii.gz", seed=number)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(scans: Path) -> Path:
+    path = scans.parent / f"{scans.name}-store"
+    assert main(["prepare", str(scans), "--out", str(path), "--workers", "1", SIZE]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def pretrained(store: Path) -> Path:
+    path = store.parent / f"{store.name}-pretrained"
+    assert main(["pretrain", str(store), "--out", str(path), *PRETRAIN]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def finetuned(store: Path) -> Path:
+    path = store.parent / f"{store.name}-finetuned"
+    labels = path.with_suffix(".csv")
+    write_labels(labels, [f"p{number}" for number in range(6)], injured=3)
+    words = ["finetune", str(store), "--labels", str(labels), "--init", "random", "--out", str(path), *FINETUNE]
+    assert main(words) == 0
+    return path
+
+
+def quarantine(store: Path) -> dict[str, str]:
+    table = pd.read_csv(store / "quarantine.csv")
+    return {Path(path).name: reason for path, reason in zip(table["path"], table["reason"], strict=True)}
+
+
+def test_missing_folder(run: Run, tmp_path: Path) -> None:
+    code, _, error = run("prepare", tmp_path / "nowhere", "--out", tmp_path / "store")
+    assert code == 2
+    assert "nowhere" in error
+    assert not (tmp_path / "store").exists()
+
+
+def test_empty_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, error = run("prepare", tmp_path / "empty", "--out", tmp_path / "store")
+    assert code == 1
+    assert "no CT volume" in error
+    assert "empty" in error
+
+
+def test_text_file_named_dcm(run: Run, scans: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "notes.dcm"
+    bad.write_text("not an image\n")
+    code, out, _ = run("prepare", bad, scans / "p0.nii.gz", "--out", tmp_path / "store", SIZE)
+    assert code == 0
+    assert "1 prepared, 0 unchanged, 1 quarantined" in out
+    assert "DICOM" in quarantine(tmp_path / "store")["notes.dcm"]
+
+
+@pytest.mark.realdata
+def test_truncated_dicom(run: Run, real_data: Path, tmp_path: Path) -> None:
+    code, _, error = run("prepare", real_data / "dicom" / "truncated", "--out", tmp_path / "store", SIZE)
+    assert code == 1
+    assert "quarantine.csv" in error
+    assert len(quarantine(tmp_path / "store")) == 4
+
+
+def test_nifti_of_two_slices(run: Run, tmp_path: Path) -> None:
+    write_ct(tmp_path / "two.nii.gz", seed=0, slices=2)
+    code, _, _ = run("prepare", tmp_path / "two.nii.gz", "--out", tmp_path / "store", SIZE)
+    assert code == 1
+    assert "2 slices" in quarantine(tmp_path / "store")["two.nii.gz"]
+
+
+def test_nan_voxels(run: Run, tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).normal(0, 100, size=(32, 32, 8)).astype(np.float32)
+    voxels[3, 4, 5] = np.nan
+    nib.save(nib.Nifti1Image(voxels, np.eye(4) * 2), tmp_path / "nan.nii.gz")
+    code, _, _ = run("prepare", tmp_path / "nan.nii.gz", "--out", tmp_path / "store", SIZE)
+    assert code == 1
+    assert "not finite" in quarantine(tmp_path / "store")["nan.nii.gz"]
+
+
+def test_label_table_with_a_missing_column(run: Run, store: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    table = write_labels(labels, [f"p{number}" for number in range(6)], injured=3)
+    table.drop(columns="liver_low").to_csv(labels, index=False)
+    out = tmp_path / "run"
+    code, _, error = run("finetune", store, "--labels", labels, "--init", "random", "--out", out, *FINETUNE)
+    assert code == 1
+    assert "liver_low" in error
+    assert str(labels) in error
+    assert not out.exists()
+
+
+def test_unknown_patient(run: Run, store: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    write_labels(labels, ["someone", "else"], injured=1)
+    code, _, error = run(
+        "finetune", store, "--labels", labels, "--init", "random", "--out", tmp_path / "run", *FINETUNE
+    )
+    assert code == 1
+    assert str(labels) in error or "label" in error
+
+
+def test_predictions_of_an_unknown_patient(run: Run, finetuned: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    write_labels(labels, ["p0", "p1"], injured=1)
+    code, _, error = run("evaluate", finetuned / "oof_predictions.csv", "--labels", labels)
+    assert code == 1
+    assert "4" in error
+
+
+def test_a_class_that_never_occurs(run: Run, finetuned: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    write_labels(labels, [f"p{number}" for number in range(6)], injured=3)
+    scores_file = tmp_path / "scores.json"
+    code, out, _ = run("evaluate", finetuned / "oof_predictions.csv", "--labels", labels, "--json", scores_file)
+    assert code == 0
+    assert "warning" in out
+    assert "liver_high" in out
+    scores = json.loads(scores_file.read_text())
+    assert scores["rsna"]["mean"] is not None
+
+
+def test_a_target_without_any_injury_is_null(run: Run, finetuned: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    write_labels(labels, [f"p{number}" for number in range(6)], injured=0)
+    scores_file = tmp_path / "scores.json"
+    code, out, _ = run("evaluate", finetuned / "oof_predictions.csv", "--labels", labels, "--json", scores_file)
+    assert code == 0
+    assert "warning" in out
+    scores = json.loads(scores_file.read_text())
+    assert scores["targets"]["bowel"]["roc_auc"] is None
+    assert scores["map"] is None
+
+
+def test_checkpoint_of_another_architecture(run: Run, store: Path, pretrained: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    write_labels(labels, [f"p{number}" for number in range(6)], injured=3)
+    words = ("finetune", store, "--labels", labels, "--init", pretrained, "--out", tmp_path / "run", *FINETUNE)
+    code, _, error = run(*words, "backbone=test_resnet")
+    assert code == 1
+    assert "test_resnet" in error
+    assert "test_efficientnet" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_predicting_with_a_pretraining_run(run: Run, scans: Path, pretrained: Path, tmp_path: Path) -> None:
+    code, _, error = run("predict", scans, "--model", pretrained, "--out", tmp_path / "predictions.csv")
+    assert code == 1
+    assert "voco2d finetune" in error
+    assert not (tmp_path / "predictions.csv").exists()
+
+
+def test_damaged_weights(run: Run, scans: Path, finetuned: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "fold_0.safetensors"
+    weights.write_bytes(newest_weights(finetuned).read_bytes()[:1000])
+    code, _, error = run("predict", scans, "--model", weights, "--out", tmp_path / "predictions.csv")
+    assert code == 1
+    assert "fold_0.safetensors" in error
+
+
+def test_weights_without_a_description(run: Run, scans: Path, finetuned: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "fold_0.safetensors"
+    save_file(load_file(newest_weights(finetuned)), weights)
+    code, _, error = run("predict", scans, "--model", weights, "--out", tmp_path / "predictions.csv")
+    assert code == 1
+    assert "fold_0.safetensors" in error
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "known"),
+    [
+        (("prepare", "scans", "--out", "new"), "preprocess.sise=[8,32,32]", "preprocess.size"),
+        (("pretrain", "store", "--out", "new"), "step=3", "steps"),
+        (("finetune", "store", "--labels", "x.csv", "--init", "random", "--out", "new"), "epoch=3", "epochs"),
+        (("phantom", "new", "--patients", "1"), "sice=64", "size"),
+    ],
+)
+def test_unknown_config_key(run: Run, tmp_path: Path, command: tuple[str, ...], word: str, known: str) -> None:
+    words = [str(tmp_path / "new") if part == "new" else part for part in command]
+    code, _, error = run(*words, word)
+    assert code == 2
+    assert repr(word.partition("=")[0]) in error
+    assert known in error
+    assert not (tmp_path / "new").exists()
+
+
+def test_full_disk_while_the_store_is_written(
+    run: Run, scans: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "store"
+    run("prepare", scans / "p0.nii.gz", "--out", out, "--workers", "1", SIZE)
+    before = {path.name: path.read_bytes() for path in (out / "volumes").iterdir()}
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(voco2d.store.conversion.np, "save", full)
+    code, _, error = run("prepare", scans, "--out", out, "--workers", "1", SIZE)
+    monkeypatch.undo()
+    assert code == 1
+    assert str(out) in error
+    assert "full" in error
+    assert {path.name: path.read_bytes() for path in (out / "volumes").iterdir()} == before
+    code, printed, _ = run("prepare", scans, "--out", out, "--workers", "1", SIZE)
+    assert code == 0
+    assert "5 prepared, 1 unchanged" in printed
+    written = {path.name: path.read_bytes() for path in (out / "volumes").iterdir()}
+    assert written == {path.name: path.read_bytes() for path in (store / "volumes").iterdir()}
+
+
+def test_a_store_without_volumes(run: Run, tmp_path: Path) -> None:
+    code, _, error = run("pretrain", tmp_path, "--out", tmp_path / "run", *PRETRAIN)
+    assert code == 1
+    assert "voco2d prepare" in error
+
+
+def test_a_run_folder_that_is_taken(run: Run, store: Path, pretrained: Path) -> None:
+    before = newest_weights(pretrained).read_bytes()
+    code, _, error = run("pretrain", store, "--out", pretrained, *PRETRAIN)
+    assert code == 2
+    assert "--resume" in error
+    assert newest_weights(pretrained).read_bytes() == before
+
+
+def test_imagenet_offline(run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    labels = tmp_path / "labels.csv"
+    write_labels(labels, [f"p{number}" for number in range(6)], injured=3)
+    words = ("finetune", store, "--labels", labels, "--init", "imagenet", "--out", tmp_path / "run", *FINETUNE)
+    code, _, error = run(*words, "backbone=mobilenetv3_small_050")
+    assert code == 1
+    assert "mobilenetv3_small_050" in error
+    assert "--init" in error
+
+
+def test_one_bad_scan_does_not_stop_the_others(run: Run, scans: Path, finetuned: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"p{number}.nii.gz").write_bytes((scans / f"p{number}.nii.gz").read_bytes())
+    (folder / "cut.nii.gz").write_bytes((scans / "p2.nii.gz").read_bytes()[:500])
+    code, out, _ = run("predict", folder, "--model", finetuned, "--out", tmp_path / "predictions.csv")
+    assert code == 0
+    assert "2 series assessed" in out
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    assessed = table[table["status"] == "assessed"]
+    assert sorted(assessed["patient_id"]) == ["p0", "p1"]
+    sums = [assessed[list(target.columns)].sum(axis=1) for target in TARGETS.values()]
+    assert np.allclose(sums, 1)
+    left = table[table["status"] == "not_assessed"]
+    assert left[list(CLASS_COLUMNS)].isna().all(axis=None)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(run: Run, store: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "evil.pth"
+    torch.save({"state_dict": Path}, weights)
+    labels = tmp_path / "labels.csv"
+    write_labels(labels, [f"p{number}" for number in range(6)], injured=3)
+    code, _, error = run("finetune", store, "--labels", labels, "--init", weights, "--out", tmp_path / "run", *FINETUNE)
+    assert code == 1
+    assert "evil.pth" in error

@@ -1,0 +1,252 @@
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from voco2d.config import from_tree, resolve
+from voco2d.errors import CheckpointError, ConfigError, NonFiniteLossError, StoreError, UsageError
+from voco2d.methods.voco import VoCo
+from voco2d.methods.voco_args import VoCoArgs
+from voco2d.models.backbones import build_backbone
+from voco2d.models.checkpoint import load_backbone, read_weights
+from voco2d.preprocessing.preprocess import PreprocessArgs
+from voco2d.store.build import PrepareArgs, prepare
+from voco2d.training.optim import OptimArgs
+from voco2d.training.pretrain import PRESETS, PretrainArgs, pretrain
+from voco2d.training.pretrain_checkpoint import resume_path, weights_path
+
+ARGS = PretrainArgs(
+    backbone="test_efficientnet",
+    steps=6,
+    batch_size=2,
+    checkpoint_every=3,
+    log_every=2,
+    device="cpu",
+    schedule_steps=6,
+    method=VoCoArgs(crop=32, slices=2, hidden=16),
+    optim=OptimArgs(lr=1e-3),
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five patients: discs of soft tissue with noise."""
+    folder = tmp_path_factory.mktemp("patients")
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:48, :48]
+    body = (rows - 24) ** 2 + (columns - 24) ** 2 < 22**2
+    for number in range(5):
+        np.save(
+            folder / f"{number}.npy", np.where(body, 40 + rng.integers(-80, 80, (8, 48, 48)), -1000).astype(np.int16)
+        )
+        (folder / f"{number}.json").write_text(
+            json.dumps({"axes": "IPL", "spacing_mm": [5, 1, 1], "intensity": "hu", "patient_id": f"p{number}"})
+        )
+    args = PrepareArgs(preprocess=PreprocessArgs(size=(8, 48, 48), body_crop=False), workers=1)
+    return prepare([folder], folder / "store", args).store
+
+
+@pytest.fixture(scope="module")
+def finished(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrain(store, tmp_path_factory.mktemp("runs") / "run", ARGS)
+
+
+@pytest.fixture
+def halfway(store: Path, tmp_path: Path) -> Path:
+    return pretrain(store, tmp_path / "half", replace(ARGS, steps=3, checkpoint_every=2))
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_weights(first: Path, second: Path, step: int) -> None:
+    one, other = read_weights(weights_path(first, step))[0], read_weights(weights_path(second, step))[0]
+    assert one.keys() == other.keys()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_run_folder_is_complete(finished: Path, store: Path) -> None:
+    assert {file.name for file in finished.iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        *(
+            f"{part}_{step:08d}.{end}"
+            for step in (3, 6)
+            for part, end in (("weights", "safetensors"), ("resume", "pt"))
+        ),
+    }
+    assert resolve(PretrainArgs, finished / "config.yaml") == ARGS
+    assert json.loads((finished / "environment.json").read_text())["inputs"]["store"] == str(store)
+    records = metrics(finished)
+    assert [record["step"] for record in records] == [2, 3, 4, 6]
+    told = ("loss", "intra", "inter", "reg", "lr", "grad_norm", "effective_rank", "feature_std", "similarity_mean")
+    assert all(isinstance(record[key], float) for record in records for key in told)
+    assert all(0 <= record["localisation_accuracy"] <= 1 for record in records)
+
+
+def test_the_checkpoint_says_what_it_is_and_its_backbone_loads(finished: Path) -> None:
+    weights, metadata = read_weights(weights_path(finished, 6))
+    assert metadata["kind"] == "pretrain"
+    assert metadata["step"] == 6
+    assert from_tree(VoCoArgs, metadata["method"]) == ARGS.method
+    assert from_tree(PreprocessArgs, metadata["preprocess"]).size == (8, 48, 48)
+    assert len(metadata["patients_seen"]) == 5
+    backbone = load_backbone(finished)
+    assert torch.equal(backbone.state_dict()["conv_stem.weight"], weights["student.backbone.conv_stem.weight"])
+    assert backbone(torch.rand(2, 1, 64, 64)).shape == (2, 256)
+
+
+def test_a_seed_gives_the_same_run(finished: Path, store: Path, tmp_path: Path) -> None:
+    assert_same_weights(finished, pretrain(store, tmp_path / "again", ARGS), 6)
+    other = read_weights(weights_path(pretrain(store, tmp_path / "other", replace(ARGS, seed=1)), 6))[0]
+    name = "student.backbone.conv_head.weight"
+    assert not torch.equal(read_weights(weights_path(finished, 6))[0][name], other[name])
+
+
+def test_six_steps_are_three_and_three_more(finished: Path, halfway: Path, store: Path) -> None:
+    pretrain(store, halfway, ARGS, resume=True)
+    assert_same_weights(finished, halfway, 6)
+    assert [record["step"] for record in metrics(halfway)] == [2, 3, 4, 6]
+    assert metrics(halfway)[-1]["loss"] == metrics(finished)[-1]["loss"]
+    assert resolve(PretrainArgs, halfway / "config.yaml").steps == 6
+
+
+@pytest.mark.parametrize("part", [weights_path, resume_path])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(
+    finished: Path, halfway: Path, store: Path, caplog: pytest.LogCaptureFixture, part: Any, damage: str
+) -> None:
+    newest = part(halfway, 3)
+    content = newest.read_bytes()
+    newest.unlink()
+    if damage == "cut":
+        newest.write_bytes(content[: len(content) // 2])
+    with caplog.at_level(logging.WARNING):
+        pretrain(store, halfway, replace(ARGS, checkpoint_every=6), resume=True)
+    assert "going back to the checkpoint before it" in caplog.text
+    assert_same_weights(finished, halfway, 6)
+
+
+def test_a_run_without_a_whole_checkpoint_is_left_intact(halfway: Path, store: Path) -> None:
+    for file in halfway.glob("resume_*.pt"):
+        file.write_bytes(b"")
+    before = {file.name: file.read_bytes() for file in halfway.iterdir()}
+    with pytest.raises(CheckpointError, match="none of its 2 checkpoints is whole"):
+        pretrain(store, halfway, ARGS, resume=True)
+    after = {file.name: file.read_bytes() for file in halfway.glob("weights_*")}
+    assert after.items() <= before.items()
+
+
+def test_a_finished_run_is_left_alone(finished: Path, store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in finished.iterdir()}
+    with caplog.at_level(logging.INFO):
+        assert pretrain(store, finished, ARGS, resume=True) == finished
+    assert "is finished: 6 of 6 steps" in caplog.text
+    assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in finished.iterdir()} == before
+
+
+def test_resume_refuses_what_makes_another_run(halfway: Path, store: Path) -> None:
+    changed = replace(ARGS, seed=5, method=replace(ARGS.method, momentum=0.5))
+    with pytest.raises(ConfigError, match=r"method.momentum was 0.9, now 0.5; seed was 0, now 5"):
+        pretrain(store, halfway, changed, resume=True)
+    with pytest.raises(ConfigError, match="volumes was 5 "):
+        pretrain(store, halfway, ARGS, resume=True, exclude_patients={"p0"})
+    with pytest.raises(UsageError, match="is not empty; continue it with --resume"):
+        pretrain(store, halfway, ARGS)
+
+
+def test_resume_of_nothing_starts(store: Path, tmp_path: Path, finished: Path) -> None:
+    assert_same_weights(finished, pretrain(store, tmp_path / "new", ARGS, resume=True), 6)
+
+
+def test_only_the_last_checkpoints_stay(store: Path, tmp_path: Path) -> None:
+    run = pretrain(store, tmp_path / "run", replace(ARGS, checkpoint_every=1, keep_checkpoints=2))
+    assert sorted(file.name for file in run.glob("weights_*")) == [weights_path(run, step).name for step in (5, 6)]
+    assert sorted(file.name for file in run.glob("resume_*")) == [resume_path(run, step).name for step in (5, 6)]
+
+
+def test_a_non_finite_loss_stops_with_what_is_needed(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = VoCo.forward
+    calls: list[int] = []
+
+    def sick(self: VoCo, batch: Any) -> Any:
+        calls.append(1)
+        output = healthy(self, batch)
+        return (
+            replace(output, terms={**output.terms, "inter": output.terms["inter"] * float("nan")})
+            if len(calls) == 5
+            else output
+        )
+
+    monkeypatch.setattr(VoCo, "forward", sick)
+    with pytest.raises(
+        NonFiniteLossError, match=r"step 5: the loss is not finite \(intra .*, inter nan, reg .*nonfinite_00000005.pt"
+    ):
+        pretrain(store, tmp_path / "run", ARGS)
+    dump = torch.load(tmp_path / "run" / "nonfinite_00000005.pt", weights_only=True)
+    assert dump["batch"]["base"].shape == (2, 9, 2, 32, 32)
+    assert "student.backbone.conv_stem.weight" in dump["weights"]
+    assert weights_path(tmp_path / "run", 3).is_file()
+
+
+def test_excluded_patients_are_not_among_the_seen(store: Path, tmp_path: Path) -> None:
+    run = pretrain(store, tmp_path / "run", replace(ARGS, steps=1), exclude_patients={"p0", "p3"})
+    assert len(read_weights(weights_path(run, 1))[1]["patients_seen"]) == 3
+
+
+def test_too_few_volumes_and_no_store_leave_nothing_behind(store: Path, tmp_path: Path) -> None:
+    for place, args, error in (
+        (store, replace(ARGS, batch_size=9), ConfigError),
+        (tmp_path / "none", ARGS, StoreError),
+        (store, replace(ARGS, backbone="efficientnetb0"), UsageError),
+        (store, replace(ARGS, init=str(tmp_path / "none.pth")), CheckpointError),
+        (store, replace(ARGS, device="tpu"), ConfigError),
+    ):
+        with pytest.raises(error):
+            pretrain(place, tmp_path / "run", args)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_from_a_file(store: Path, tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    start = build_backbone("test_efficientnet").state_dict()
+    torch.save(start, tmp_path / "start.pth")
+    args = replace(ARGS, init=str(tmp_path / "start.pth"), steps=1, optim=OptimArgs(name="sgd", lr=1e-12))
+    run = pretrain(store, tmp_path / "run", args)
+    weights, _ = read_weights(weights_path(run, 1))
+    torch.testing.assert_close(weights["student.backbone.conv_head.weight"], start["conv_head.weight"])
+    # a continued run has its start in its checkpoint
+    (tmp_path / "start.pth").unlink()
+    pretrain(store, run, replace(args, steps=2), resume=True)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_run(name: str, store: Path, tmp_path: Path) -> None:
+    words = ["init=random", "backbone=test_resnet", "steps=2", "batch_size=2", "device=cpu", "precision=bf16"]
+    words += ["method.crop=32", "method.slices=2", "method.hidden=16"]
+    run = pretrain(store, tmp_path / "run", resolve(PretrainArgs, name, words, PRESETS))
+    assert metrics(run)[-1]["step"] == 2
+    shutil.rmtree(run)
+
+
+def test_the_papers_preset_is_the_papers() -> None:
+    paper = resolve(PretrainArgs, "paper-v2", (), PRESETS)
+    assert (paper.backbone, paper.init, paper.batch_size, paper.horizon) == ("efficientnet_b0", "imagenet", 4, 250_000)
+    assert (paper.optim.name, paper.optim.lr, paper.optim.amsgrad, paper.optim.warmup_steps) == (
+        "adamw",
+        1e-4,
+        True,
+        5000,
+    )
+    assert (paper.method.grid, paper.method.crop, paper.method.random_crops, paper.method.slices) == (3, 64, 2, 32)
+    assert (paper.method.momentum, paper.method.feature_dropout, paper.window_hu) == (0.9, 0.2, (-175.0, 250.0))

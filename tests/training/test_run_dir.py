@@ -1,0 +1,71 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from voco2d.config import resolve
+from voco2d.errors import UsageError
+from voco2d.training.optim import OptimArgs
+from voco2d.training.run_dir import RunDir, read_config
+
+INPUTS = {"store": "some/store"}
+
+
+def create(path: Path, kind: str = "pretrain", resume: bool = False) -> RunDir:
+    return RunDir.create(path, kind, OptimArgs(lr=0.5), INPUTS, resume)
+
+
+def test_a_run_tells_its_configuration_and_environment(tmp_path: Path) -> None:
+    run = create(tmp_path / "a" / "run")
+    assert resolve(OptimArgs, run.path / "config.yaml") == OptimArgs(lr=0.5)
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["kind"] == "pretrain"
+    assert environment["inputs"] == INPUTS
+    assert environment["resumed"] == []
+    assert {"torch", "timm"} <= environment["packages"].keys()
+
+
+def test_a_folder_in_use_is_left_intact(tmp_path: Path) -> None:
+    create(tmp_path / "run")
+    with pytest.raises(UsageError, match="continue it with --resume or choose another --out"):
+        create(tmp_path / "run")
+    with pytest.raises(UsageError, match="holds a run of kind 'pretrain', not 'finetune'"):
+        create(tmp_path / "run", kind="finetune", resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(UsageError, match="holds no run"):
+            create(tmp_path / "other", resume=resume)
+    with pytest.raises(UsageError, match="is a file"):
+        create(tmp_path / "other" / "thesis.txt")
+    assert [file.name for file in (tmp_path / "other").iterdir()] == ["thesis.txt"]
+
+
+def test_a_resumed_run_remembers_when_it_was_started(tmp_path: Path) -> None:
+    started = json.loads((create(tmp_path).path / "environment.json").read_text())["started"]
+    create(tmp_path, resume=True)
+    create(tmp_path, resume=True)
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["resumed"][0] == started
+    assert len(environment["resumed"]) == 2
+
+
+def test_the_log_is_cut_after_a_step(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    for step in range(1, 5):
+        run.log({"step": step, "loss": math.nan if step == 2 else 0.5, "similarity_histogram": [0.25, 0.75]})
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 5, "lo')  # the power went off here
+    run.truncate_log(3)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3]
+    assert records[1]["loss"] is None
+    assert run.read_log() == records
+
+
+def test_a_missing_configuration_is_none_and_a_damaged_one_an_error(tmp_path: Path) -> None:
+    assert read_config(tmp_path) is None
+    (tmp_path / "config.yaml").write_text("- a\n- b\n")
+    with pytest.raises(UsageError, match="damaged"):
+        read_config(tmp_path)
