@@ -97,13 +97,14 @@ def _class_warnings(paired: Paired, scores: Tree) -> list[str]:
 
 
 def _resample_warnings(scores: Tree, resampled: Tree, resamples: int) -> list[str]:
-    warnings = []
+    lacking: dict[str, int] = {}
     for name, target in SCORED_TARGETS.items():
         for grade in target.classes:
             drawn = resampled["targets"][name]["classes"][grade]["average_precision"]
-            lacking = int(np.isnan(drawn).sum())
-            if lacking and not math.isnan(scores["targets"][name]["classes"][grade]["average_precision"]):
-                warnings.append(
-                    f"{name}_{grade} does not occur in {lacking} of {resamples} resamples; intervals rest on the others"
-                )
-    return warnings
+            missing = int(np.isnan(drawn).sum())
+            if missing and not math.isnan(scores["targets"][name]["classes"][grade]["average_precision"]):
+                lacking[f"{name}_{grade}"] = missing
+    if not lacking:
+        return []
+    rare = ", ".join(f"{column} in {count}" for column, count in lacking.items())
+    return [f"of {resamples} resamples some lack a class, intervals rest on the others: {rare}"]

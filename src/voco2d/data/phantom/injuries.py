@@ -37,9 +37,9 @@ class _Wound:
 
 _WOUNDS: Mapping[int, _Wound] = {
     LIVER: _Wound(12.0, 74.0, (-24.0, 1.0), 80.0),
-    SPLEEN: _Wound(10.0, 54.0, (-10.0, 20.0), 66.0),
-    LEFT_KIDNEY: _Wound(9.5, 50.0, (0.0, 25.0), 66.0),
-    RIGHT_KIDNEY: _Wound(9.5, 50.0, (0.0, 25.0), 66.0),
+    SPLEEN: _Wound(12.0, 64.0, (-10.0, 22.0), 74.0),
+    LEFT_KIDNEY: _Wound(11.0, 54.0, (0.0, 25.0), 66.0),
+    RIGHT_KIDNEY: _Wound(11.0, 54.0, (0.0, 25.0), 66.0),
 }
 _CLOT_HU = 50.0
 
@@ -182,13 +182,13 @@ def _bleed(canvas: Canvas, tissue: Enhancement, rng: np.random.Generator, torn: 
     if torn:
         organ = torn[int(rng.integers(len(torn)))]
         sites = [_point(_on(organ, _direction(rng, organ), 0.95)), *sites]
-    site = sites[0] if torn and rng.random() < 0.7 else sites[-1 - int(rng.integers(2))]
+    site = sites[0] if torn and rng.random() < 0.4 else sites[-1 - int(rng.integers(2))]
     grown = (1.25 if tissue.phase == "portal" else 1.0) * scale
-    radius = rng.uniform(12, 16) * grown
+    radius = rng.uniform(15, 20) * grown
     patch = canvas.around(site, 2.9 * radius)
-    blood = ellipsoid(patch, site, (2.0 * radius, 1.7 * radius, 2.0 * radius)) + 3 * patch.bump
+    blood = ellipsoid(patch, site, (2.1 * radius, 1.6 * radius, 1.9 * radius)) + 3 * patch.bump
     canvas.paint(patch, np.maximum(blood, 1 - patch.cavity), _CLOT_HU + 6 * patch.texture)
-    blush = ellipsoid(patch, site, (1.2 * radius, radius, radius))
+    blush = ellipsoid(patch, site, (1.5 * radius, radius, radius))
     for _ in range(2):
         arm = _point(np.asarray(site) + rng.uniform(-1, 1, 3) * radius)
         blush = np.minimum(blush, ellipsoid(patch, arm, (0.7 * radius,) * 3))

@@ -73,7 +73,7 @@ def paint_spleen(canvas: Canvas, tissue: Enhancement, rng: np.random.Generator, 
     hilum = ellipsoid(patch, (center[0], center[1] - 18, center[2] - 40), (44, 36, 27))
     shape = np.maximum(ellipsoid(patch, center, semi, turn), 2 - hilum) + 1.5 * patch.bump
     shape = _fitted(patch, shape, kidneys)
-    patchy = 9.0 if tissue.phase == "arterial" else 0.0
+    patchy = 6.0 if tissue.phase == "arterial" else 0.0
     share = canvas.paint(patch, shape, tissue["spleen"] + 4 * patch.texture + patchy * patch.bump)
     canvas.label(patch, share, SPLEEN)
     return Organ(SPLEEN, center, semi, turn, patch, shape)
