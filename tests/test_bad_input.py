@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import voco2d.store.conversion
+import voco2d.store.layout
 from voco2d.cli import main
 from voco2d.models.checkpoint import newest_weights
 from voco2d.targets import CLASS_COLUMNS, TARGETS
@@ -116,9 +116,9 @@ def test_missing_folder(run: Run, tmp_path: Path) -> None:
 def test_empty_folder(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     code, _, error = run("prepare", tmp_path / "empty", "--out", tmp_path / "store")
-    assert code == 1
-    assert "no CT volume" in error
+    assert code == 2
     assert "empty" in error
+    assert not (tmp_path / "store").exists()
 
 
 def test_text_file_named_dcm(run: Run, scans: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_nifti_of_two_slices(run: Run, tmp_path: Path) -> None:
     write_ct(tmp_path / "two.nii.gz", seed=0, slices=2)
     code, _, _ = run("prepare", tmp_path / "two.nii.gz", "--out", tmp_path / "store", SIZE)
     assert code == 1
-    assert "2 slices" in quarantine(tmp_path / "store")["two.nii.gz"]
+    assert "2 axial slices" in quarantine(tmp_path / "store")["two.nii.gz"]
 
 
 def test_nan_voxels(run: Run, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_nan_voxels(run: Run, tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(voxels, np.eye(4) * 2), tmp_path / "nan.nii.gz")
     code, _, _ = run("prepare", tmp_path / "nan.nii.gz", "--out", tmp_path / "store", SIZE)
     assert code == 1
-    assert "not finite" in quarantine(tmp_path / "store")["nan.nii.gz"]
+    assert "1 of 8192 voxels are NaN" in quarantine(tmp_path / "store")["nan.nii.gz"]
 
 
 def test_label_table_with_a_missing_column(run: Run, store: Path, tmp_path: Path) -> None:
@@ -267,10 +267,10 @@ def test_full_disk_while_the_store_is_written(
     run("prepare", scans / "p0.nii.gz", "--out", out, "--workers", "1", SIZE)
     before = {path.name: path.read_bytes() for path in (out / "volumes").iterdir()}
 
-    def full(*args: object, **kwargs: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(voco2d.store.conversion.np, "save", full)
+    monkeypatch.setattr(voco2d.store.layout.os, "fsync", full)
     code, _, error = run("prepare", scans, "--out", out, "--workers", "1", SIZE)
     monkeypatch.undo()
     assert code == 1
@@ -307,7 +307,7 @@ def test_imagenet_offline(run: Run, store: Path, tmp_path: Path, monkeypatch: py
     code, _, error = run(*words, "backbone=mobilenetv3_small_050")
     assert code == 1
     assert "mobilenetv3_small_050" in error
-    assert "--init" in error
+    assert "HF_HOME" in error
 
 
 def test_one_bad_scan_does_not_stop_the_others(run: Run, scans: Path, finetuned: Path, tmp_path: Path) -> None:

@@ -40,13 +40,15 @@ _PHANTOM = ("size=160", "mean_slices=40")
 _PREPARE = ("preprocess.size=[32,96,96]",)
 _PRETRAIN = (
     "backbone=mobilenetv3_small_050",
-    "steps=160",
-    "checkpoint_every=80",
+    "steps=240",
+    "checkpoint_every=120",
     "log_every=5",
     "method.crop=32",
     "method.slices=8",
     "method.hidden=256",
-    "optim.lr=1e-3",
+    "method.flips=false",
+    "method.feature_dropout=0",
+    "optim.lr=3e-3",
     "optim.warmup_steps=20",
 )
 _FINETUNE = (
