@@ -283,7 +283,7 @@ def test_file_size_limit_in_a_worker_is_one_sentence(source: Path, tmp_path: Pat
 def test_dead_worker_is_one_sentence(source: Path, tmp_path: Path) -> None:
     script = (
         "import os, sys, pathlib\n"
-        "from voco2d.errors import StoreError\n"
+        "from voco2d.errors import Voco2dError\n"
         "from voco2d.store import conversion\n"
         "from voco2d.preprocessing.preprocess import PreprocessArgs\n"
         "from voco2d.store.build import PrepareArgs, prepare\n"
@@ -292,7 +292,7 @@ def test_dead_worker_is_one_sentence(source: Path, tmp_path: Path) -> None:
         "    try:\n"
         "        args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 32, 32)), workers=2)\n"
         "        prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
-        "    except StoreError as error:\n"
+        "    except Voco2dError as error:\n"
         "        print(error)\n"
     )
     (tmp_path / "script.py").write_text(script)

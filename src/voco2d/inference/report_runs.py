@@ -88,7 +88,7 @@ def pretrain_curves_section(run: Path) -> Section:
     """Draw a pretraining run: loss terms, signs of collapse, gradient and learning rate by step."""
     log = _read_metrics(run, "step")
     if log.empty:
-        return Section(f"Pretraining {run.name}", (Paragraph("No step has been logged in this run yet."),))
+        return Section(f"Pretraining: {run.name}", (Paragraph("No step has been logged in this run yet."),))
     log = log.sort_values("step", kind="stable")
     figures, missing = [], []
     for chart in _PRETRAIN_CHARTS:
@@ -97,14 +97,14 @@ def pretrain_curves_section(run: Path) -> Section:
         if lines:
             figures.append(_draw(chart, "step", lines, smooth=True))
     told = f"{len(log)} lines were logged, the last at step {int(log['step'].iloc[-1])}."
-    return Section(f"Pretraining {run.name}", (Paragraph(told), *_gallery(figures, missing)))
+    return Section(f"Pretraining: {run.name}", (Paragraph(told), *_gallery(figures, missing)))
 
 
 def finetune_curves_section(run: Path) -> Section:
     """Draw a fine-tuning run: losses and validation score by epoch, a line a fold, and the best epoch of each."""
     log = _read_metrics(run, "epoch")
     if log.empty:
-        return Section(f"Fine-tuning {run.name}", (Paragraph("No epoch has been logged in this run yet."),))
+        return Section(f"Fine-tuning: {run.name}", (Paragraph("No epoch has been logged in this run yet."),))
     log = log.assign(fold=log.get("fold", 0)).sort_values(["fold", "epoch"], kind="stable")
     figures, missing = [], []
     for chart in _FINETUNE_CHARTS:
@@ -115,7 +115,7 @@ def finetune_curves_section(run: Path) -> Section:
         folds = log.groupby("fold")
         lines = [_line(f"fold {fold:g}", rows["epoch"], rows[key]) for fold, rows in folds]
         figures.append(_draw(chart, "epoch", lines, smooth=False))
-    return Section(f"Fine-tuning {run.name}", (*_gallery(figures, missing), _best_epochs(log)))
+    return Section(f"Fine-tuning: {run.name}", (*_gallery(figures, missing), _best_epochs(log)))
 
 
 def read_environment(run: Path) -> Mapping[str, Any] | None:

@@ -27,7 +27,7 @@ from voco2d.store.ledger import Ledger
 from voco2d.store.quarantine import Territory, read_quarantine, write_quarantine
 from voco2d.store.record import COLUMNS, load_records, load_refusals
 from voco2d.store.settings import StoreSettings, settle
-from voco2d.store.workers import available_cores, run_jobs
+from voco2d.workers import available_cores, run_jobs
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,10 @@
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from voco2d.data.phantom.series import PhantomSeries, make_series, patient_grade
 from voco2d.errors import UsageError, Voco2dError
 from voco2d.progress import Progress
 from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.workers import available_cores, run_jobs
 
 _FORMAT = 1
 _INJURY_NAMES: Mapping[str, str] = {"bowel": "Bowel", "extravasation": "Active_Extravasation"}
@@ -78,7 +76,8 @@ def _continue(out: Path, patients: int, seed: int, args: PhantomArgs, settings: 
     done = _claim(out, settings)
     todo = [patient for patient in range(patients) if patient not in done]
     with Progress("phantom patients", patients, done=len(done)) as progress:
-        for _ in _work(partial(_write_patient, out, seed, args), todo, args.workers):
+        workers = min(args.workers or available_cores(), max(len(todo), 1))
+        for _ in run_jobs(partial(_write_patient, out, seed, args), todo, workers):
             progress.advance()
     records = [_read_json(_record_path(out, patient)) for patient in range(patients)]
     series = [entry for record in records for entry in record["series"]]
@@ -110,21 +109,6 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> set[int]:
         _write_json(out / _SETTINGS, settings)
     (out / _PENDING).mkdir(exist_ok=True)
     return {int(path.stem) for path in (out / _PENDING).glob("*.json")}
-
-
-def _work(task: "partial[None]", patients: Sequence[int], workers: int) -> Iterable[None]:
-    workers = min(workers or len(os.sched_getaffinity(0)), len(patients))
-    if workers <= 1:
-        yield from map(task, patients)
-        return
-    # A fresh interpreter a worker: a fork of a process that runs torch's threads may hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(task, patient) for patient in patients]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _write_patient(out: Path, seed: int, args: PhantomArgs, patient: int) -> None:

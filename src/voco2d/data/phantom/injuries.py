@@ -25,21 +25,23 @@ class _Wound:
     Args:
         radius_mm: Half the width of a laceration.
         length_mm: Its length.
-        layer_mm: Extent of the haematoma below (negative) and above the organ's surface.
-        reach_mm: Radius of the ball that limits the haematoma.
+        layer_mm: Extent of a high grade's haematoma below (negative) and above the organ's surface.
+        reach_mm: Radius of the ball that limits that haematoma; a low grade's reaches 0.7 times as far.
+        thin_mm: Extent of a low grade's haematoma, if there is one.
     """
 
     radius_mm: float
     length_mm: float
     layer_mm: tuple[float, float]
     reach_mm: float
+    thin_mm: tuple[float, float] | None
 
 
 _WOUNDS: Mapping[int, _Wound] = {
-    LIVER: _Wound(12.0, 74.0, (-24.0, 1.0), 80.0),
-    SPLEEN: _Wound(12.0, 64.0, (-10.0, 22.0), 74.0),
-    LEFT_KIDNEY: _Wound(11.0, 54.0, (0.0, 25.0), 66.0),
-    RIGHT_KIDNEY: _Wound(11.0, 54.0, (0.0, 25.0), 66.0),
+    LIVER: _Wound(12.0, 74.0, (-24.0, 1.0), 80.0, None),
+    SPLEEN: _Wound(12.0, 64.0, (-10.0, 22.0), 74.0, (-11.0, 3.0)),
+    LEFT_KIDNEY: _Wound(11.0, 54.0, (0.0, 25.0), 66.0, (0.0, 11.0)),
+    RIGHT_KIDNEY: _Wound(11.0, 54.0, (0.0, 25.0), 66.0, (0.0, 11.0)),
 }
 _CLOT_HU = 50.0
 
@@ -86,7 +88,9 @@ def _tear(
     high = grade == HIGH_GRADE
     if high:
         _devascularise(canvas, rng, organ, hu + 6, sign)
-        _swell(canvas, rng, organ, wound, scale, sign)
+        _swell(canvas, rng, organ, wound.layer_mm, wound.reach_mm, scale, sign)
+    elif wound.thin_mm:
+        _swell(canvas, rng, organ, wound.thin_mm, 0.7 * wound.reach_mm, scale, sign)
     for _ in range(3 if high else 1):
         _lacerate(canvas, rng, organ, wound, hu, scale * (1.15 if high else 1.0), sign)
 
@@ -130,13 +134,21 @@ def _devascularise(canvas: Canvas, rng: np.random.Generator, organ: Organ, hu: f
     canvas.mark(patch, share, sign)
 
 
-def _swell(canvas: Canvas, rng: np.random.Generator, organ: Organ, wound: _Wound, scale: float, sign: int) -> None:
+def _swell(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    organ: Organ,
+    layer_mm: tuple[float, float],
+    reach_mm: float,
+    scale: float,
+    sign: int,
+) -> None:
     """Lay a crescent of clotted blood along the organ's surface."""
     side = _on(organ, _direction(rng, organ), 0.9)
     patch = organ.patch
-    inner, outer = (edge * scale for edge in wound.layer_mm)
+    inner, outer = (edge * scale for edge in layer_mm)
     layer = np.abs(organ.shape - (inner + outer) / 2) - (outer - inner) / 2
-    reach = wound.reach_mm * scale
+    reach = reach_mm * scale
     near = ellipsoid(patch, _point(side), (reach, reach, reach))
     space = np.maximum(2 - patch.cavity, diaphragm(patch) + 2 - patch.s)
     shape = np.maximum(np.maximum(layer + 1.5 * patch.bump, near), space)

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
-from voco2d.errors import StoreError
+from voco2d.errors import Voco2dError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -36,7 +36,7 @@ def run_jobs(
         workers: Number of processes; 1 does the work in this one.
 
     Raises:
-        StoreError: A worker died.
+        Voco2dError: A worker died.
     """
     if workers == 1:
         for job in jobs:
@@ -45,7 +45,7 @@ def run_jobs(
     try:
         yield from _run_in_pool(function, iter(jobs), workers)
     except BrokenProcessPool as error:
-        raise StoreError(
+        raise Voco2dError(
             f"a worker process died, most often for lack of memory; go on with fewer than {workers} workers "
             '(workers=1 needs the least; a script that calls this needs an `if __name__ == "__main__":` guard)'
         ) from error
