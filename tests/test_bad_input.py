@@ -336,3 +336,75 @@ def test_a_checkpoint_that_would_run_code_is_refused(run: Run, store: Path, tmp_
     code, _, error = run("finetune", store, "--labels", labels, "--init", weights, "--out", tmp_path / "run", *FINETUNE)
     assert code == 1
     assert "evil.pth" in error
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x80\x81\xff,\n\xfe", b"name\nx\n", b"patient_id,x\np0,1\n,2\n", b"patient_id\nzz\n"]
+)
+def test_a_wrong_table_of_excluded_patients(run: Run, store: Path, tmp_path: Path, content: bytes) -> None:
+    table = tmp_path / "excluded.csv"
+    table.write_bytes(content)
+    code, _, error = run("pretrain", store, "--exclude", table, "--out", tmp_path / "run", *PRETRAIN)
+    assert code == 1
+    assert str(table) in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_held_out_patients_are_the_validated_ones(run: Run, store: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    write_labels(labels, [f"p{number}" for number in range(6)], injured=3)
+    pretrained, tuned = tmp_path / "pretrained", tmp_path / "tuned"
+    assert run("pretrain", store, "--hold-out", labels, "--folds", 2, "--out", pretrained, *PRETRAIN)[0] == 0
+    words = ("finetune", store, "--labels", labels, "--init", pretrained, "--out", tuned, *FINETUNE)
+    assert run(*words, "run_folds=1")[0] == 0
+    assert json.loads((tuned / "scores.json").read_text())["transductive"] is False
+
+
+def test_predicting_nothing_leaves_an_earlier_table(run: Run, finetuned: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    table = tmp_path / "predictions.csv"
+    table.write_text("precious")
+    code, _, error = run("predict", tmp_path / "empty", "--model", finetuned, "--out", table)
+    assert code == 2
+    assert "no scan in" in error
+    assert table.read_text() == "precious"
+
+
+def test_a_prediction_table_does_not_go_into_a_store(run: Run, scans: Path, store: Path, finetuned: Path) -> None:
+    code, _, error = run("predict", scans, "--model", finetuned, "--out", store / "predictions.csv")
+    assert code == 2
+    assert "choose another --out" in error
+
+
+def test_an_output_that_is_a_folder(run: Run, scans: Path, finetuned: Path, tmp_path: Path) -> None:
+    code, _, error = run("predict", scans, "--model", finetuned, "--out", tmp_path)
+    assert code == 2
+    assert "is a folder" in error
+
+
+@pytest.mark.parametrize("preset", ["[1]", "huge", "mine.yaml"])
+def test_a_preset_inside_a_file_must_be_known(run: Run, store: Path, tmp_path: Path, preset: str) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"preset: {preset}\n")
+    code, _, error = run("pretrain", store, "--config", config, "--out", tmp_path / "run")
+    assert code == 2
+    assert "presets: voco2d, paper-v2" in error
+
+
+def test_a_fault_of_ours_is_one_line_without_its_words(
+    run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("Smith^John")
+
+    monkeypatch.setattr("voco2d.commands.pretrain.resolve", fail)
+    code, _, error = run("pretrain", store, "--out", tmp_path / "run")
+    assert code == 1
+    assert "RuntimeError" in error
+    assert "Smith" not in error
+
+
+def test_the_value_of_an_option_is_no_setting(run: Run, store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lr=3"
+    assert run("pretrain", store, "--out", out, *PRETRAIN)[0] == 0
+    assert out.is_dir()

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 from voco2d.errors import Voco2dError
@@ -15,6 +16,8 @@ from voco2d.version import VERSION
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
 _CONFIGURABLE = ("phantom", "prepare", "pretrain", "finetune")
 """Commands that take `key=value` words after their options."""
+_FLAGS = ("--resume", "--enriched", "--verbose")
+"""Options without a value."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     overrides: list[str] = []
     if words and words[0] in _CONFIGURABLE:
-        overrides = [word for word in words[1:] if _is_override(word)]
-        words = [word for word in words if word not in overrides]
+        words, overrides = _split(words)
     options = parser.parse_args(words)
     options.overrides = overrides
     options.main = main  # the demo runs the other commands
@@ -48,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(options, "interrupted; the same command goes on where it was, see --help", 1)
     except OSError as error:
         return _fail(options, f"{error.filename or options.command}: {error.strerror or error}", 1)
+    except Exception as error:  # whatever it is, a user gets one line; its words may hold identifiers
+        advice = "a fault of voco2d: please report it with the traceback that --verbose shows"
+        return _fail(options, f"unexpected {type(error).__name__}; {advice}", 1)
     return code
 
 
@@ -69,8 +74,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _is_override(word: str) -> bool:
-    return bool(_OVERRIDE.match(word)) and not os.path.lexists(word)
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part `key=value` words from the others; the value of an option is never one of them."""
+    plain: list[str] = []
+    overrides: list[str] = []
+    for before, word in pairwise(words):
+        is_value = before.startswith("--") and before not in _FLAGS
+        is_override = _OVERRIDE.match(word) and not is_value and not os.path.lexists(word)
+        (overrides if is_override else plain).append(word)
+    return [words[0], *plain], overrides
 
 
 def _fail(options: argparse.Namespace, message: str, code: int) -> int:
@@ -80,20 +92,27 @@ def _fail(options: argparse.Namespace, message: str, code: int) -> int:
     return code
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
 def _out(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=what)
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
     _out(parser, "folder for everything the demo makes; an earlier demo there is replaced")
-    parser.add_argument("--patients", type=int, default=48, help="size of the phantom cohort (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    parser.add_argument("--patients", type=_count, default=48, help="size of the phantom cohort (default %(default)s)")
+    parser.add_argument("--seed", type=_count, default=0, help="default %(default)s")
 
 
 def _phantom(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the cohort, in the RSNA 2023 layout")
-    parser.add_argument("--patients", type=int, required=True, help="number of patients")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    parser.add_argument("--patients", type=_count, required=True, help="number of patients")
+    parser.add_argument("--seed", type=_count, default=0, help="default %(default)s")
     parser.add_argument("--enriched", action="store_true", help="raise the share of injuries, for small cohorts")
 
 
@@ -114,6 +133,14 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude", type=Path, metavar="CSV", help="table whose patient_id column must never be pretrained on"
     )
+    parser.add_argument(
+        "--hold-out",
+        type=Path,
+        metavar="CSV",
+        help="label table: never pretrain on the patients that `finetune` with these labels, the same seed and "
+        "run_folds=1 validates on",
+    )
+    parser.add_argument("--folds", type=_count, default=5, help="folds of that fine-tuning (default %(default)s)")
 
 
 def _finetune(parser: argparse.ArgumentParser) -> None:
@@ -141,8 +168,8 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="table of predictions")
     parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help="as RSNA's train.csv")
     parser.add_argument("--aggregate", choices=("max", "mean", "none"), default="max", help="default %(default)s")
-    parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples for 95 %% intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default %(default)s)")
+    parser.add_argument("--bootstrap", type=_count, default=0, metavar="N", help="resamples for 95 %% intervals")
+    parser.add_argument("--seed", type=_count, default=0, help="of the bootstrap (default %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for scores.json and report.html")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores for machines")
 

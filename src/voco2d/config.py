@@ -90,9 +90,15 @@ def _read_source(source: str | Path | None, presets: Mapping[str, Tree]) -> Tree
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: holds a {type(tree).__name__}, not a mapping of keys to values")
-    start: Tree = _read_source(tree.pop("preset"), presets) if "preset" in tree and presets else {}
+    start = _read_preset(tree.pop("preset"), presets) if "preset" in tree and presets else {}
     _merge(start, tree)
     return start
+
+
+def _read_preset(name: Any, presets: Mapping[str, Tree]) -> Tree:
+    if not isinstance(name, str) or name not in presets:
+        raise ConfigError(f"unknown preset {name!r}; presets: {', '.join(presets)}")
+    return deepcopy(presets[name])
 
 
 def _refuse_unknown(cls: type[Any], tree: Tree, section: str) -> None:

@@ -58,6 +58,12 @@ def test_every_scan_becomes_a_volume_or_a_line_of_the_quarantine(
     assert (store.index["coverage_mm"] == 12.0).all()
 
 
+def key_of(store: Path, patient: str) -> str:
+    """Return the key of a patient's only volume."""
+    index = VolumeStore(store).index
+    return str(index.loc[index["patient_id"] == patient, "key"].item())
+
+
 def test_second_run_reads_and_writes_nothing(
     source: Path, tmp_path: Path, args: PrepareArgs, request: pytest.FixtureRequest
 ) -> None:
@@ -77,7 +83,8 @@ def test_changed_source_is_prepared_anew(source: Path, tmp_path: Path, args: Pre
     summary = prepare([source], store, args)
     assert (summary.prepared, summary.unchanged) == (1, 3)
     changed = {name for name, moment in times(store).items() if before.get(name) != moment}
-    assert {name.partition("_")[0] for name in changed} == {"scan1", "index.parquet"}
+    key = key_of(store, "scan1")
+    assert changed == {f"{key}.npy", f"{key}.json", "index.parquet"}
     assert len(VolumeStore(store)) == 4
 
 
@@ -172,7 +179,7 @@ def test_lost_volume_is_made_anew(
     store = tmp_path / "store"
     prepare([source], store, args)
     before = snapshot(store)
-    volume = next((store / "volumes").glob("scan1*"))
+    volume = store / "volumes" / f"{key_of(store, 'scan1')}.npy"
     volume.unlink() if harm == "missing" else volume.write_bytes(volume.read_bytes()[:-5])
     assert prepare([source], store, args).prepared == 1
     assert snapshot(store) == before
@@ -208,14 +215,17 @@ def test_killed_run_goes_on_and_ends_the_same(
         "from voco2d.store.build import PrepareArgs, prepare\n"
         "from voco2d.preprocessing.preprocess import PreprocessArgs\n"
         "save = conversion.Record.save\n"
-        "conversion.Record.save = lambda self, root: time.sleep(60) if 'scan1' in self.key else save(self, root)\n"
+        "def slow(self, root):\n"
+        "    time.sleep(60) if self.row['patient_id'] == 'scan1' else save(self, root)\n"
+        "conversion.Record.save = slow\n"
         "args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), workers=1)\n"
         "prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
     )
     store = tmp_path / "store"
     process = subprocess.Popen([sys.executable, "-c", script, str(source), str(store)])
     deadline = time.monotonic() + 60
-    while not list(store.glob("volumes/scan1*.npy")) and time.monotonic() < deadline:
+    while not 0 < len(list(store.glob("records/*.json"))) < len(list(store.glob("volumes/s-*.npy"))):
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -370,7 +380,7 @@ def test_damaged_record_is_made_anew(source: Path, tmp_path: Path, args: Prepare
     store = tmp_path / "store"
     prepare([source], store, args)
     before = snapshot(store)
-    next((store / "records").glob("scan1*")).write_bytes(b"{\x00")
+    (store / "records" / f"{key_of(store, 'scan1')}.json").write_bytes(b"{\x00")
     (store / "index.parquet").unlink()
     assert prepare([source], store, args).prepared == 1
     assert snapshot(store) == before

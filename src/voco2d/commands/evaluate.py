@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from voco2d.commands.tables import write_text
+from voco2d.commands.tables import refuse_folder, write_text
 from voco2d.evaluation.evaluate import evaluate
 from voco2d.evaluation.tables import read_label_table, read_predictions
 from voco2d.targets import TARGETS
@@ -19,6 +19,7 @@ _PER_TARGET = ("average_precision", "roc_auc", "precision", "recall", "log_loss"
 
 def run(options: argparse.Namespace) -> int:
     """Print the scores, and write them for machines and as a page where asked."""
+    refuse_folder(options.json)
     predictions = read_predictions(options.predictions)
     labels = read_label_table(options.labels)
     scores = evaluate(predictions, labels, options.aggregate, bootstrap=options.bootstrap, seed=options.seed)

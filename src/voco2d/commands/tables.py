@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from voco2d.errors import LabelError, UsageError
+from voco2d.evaluation.tables import normalise_ids
 
 
 def patient_ids(path: Path) -> list[str]:
@@ -13,14 +14,30 @@ def patient_ids(path: Path) -> list[str]:
 
     Raises:
         UsageError: There is no such file.
-        LabelError: It has no such column.
+        LabelError: It is no table, has no such column, or an id is missing.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file; give a CSV with a patient_id column")
-    table = pd.read_csv(path, dtype={"patient_id": str})
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (ValueError, OSError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
+        raise LabelError(f"{path}: not a CSV table; give one with a patient_id column") from error
     if "patient_id" not in table:
         raise LabelError(f"{path}: no column patient_id; it has {', '.join(map(str, table.columns))}")
-    return sorted(set(table["patient_id"]))
+    missing = table["patient_id"].isna()
+    if missing.any():
+        raise LabelError(f"{path}: line {int(missing.argmax()) + 2} has no patient_id; fill or delete it")
+    return sorted(set(normalise_ids(table["patient_id"])))
+
+
+def refuse_folder(path: Path | None) -> None:
+    """Say at once, and not after hours of work, that a file to be written is a folder.
+
+    Raises:
+        UsageError: It is one.
+    """
+    if path is not None and path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -33,7 +50,8 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_text(text, encoding="utf-8")
+        # a path that isn't UTF-8 reaches Python with surrogates, which UTF-8 can't hold
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -70,7 +70,7 @@ def join_labels(index: pd.DataFrame, labels: pd.DataFrame) -> Cohort:
     if used.empty:
         raise LabelError(
             f"none of the {len(labels)} labelled patients is among the {index['patient_id'].nunique()} of the store; "
-            "the ids in the patient_id column must be those of the images"
+            "compare the id columns of the two tables (leading zeros, suffixes)"
         )
     cohort = Cohort(
         series=series,

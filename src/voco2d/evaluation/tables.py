@@ -104,6 +104,22 @@ def check_labels(table: pd.DataFrame, name: str = "labels") -> pd.DataFrame:
     return table.assign(**dict(zip(CLASS_COLUMNS, values.T, strict=True)))
 
 
+def normalise_ids(column: pd.Series) -> pd.Series:
+    """Write ids as text without blanks around them, empty where there is none.
+
+    Where all ids end in ".0", as pandas writes 7 if another row is empty, that is left out: 7.0 becomes 7. Everything
+    else stays, leading zeros too.
+
+    Args:
+        column: Ids of any type.
+    """
+    ids = column.astype("string").fillna("").str.strip().astype(object)
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        return column.astype("Int64").astype("string").fillna("").astype(object)
+    filled = ids[ids != ""]
+    return ids.str.removesuffix(".0") if filled.str.fullmatch(r"-?\d+\.0").all() and len(filled) else ids
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; give a CSV table")
@@ -125,16 +141,9 @@ def _with_identifiers(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if table.empty:
         raise LabelError(f"{name}: has no rows; give at least one patient")
     table = table.reset_index(drop=True)
-    identifiers = {column: _as_text(table[column]) for column in _IDENTIFIERS if column in table}
+    identifiers = {column: normalise_ids(table[column]) for column in _IDENTIFIERS if column in table}
     _refuse_rows((identifiers["patient_id"] == "").to_numpy(), name, "an empty patient_id", "fill it in")
     return table.assign(**identifiers)
-
-
-def _as_text(column: pd.Series) -> pd.Series:
-    """Write ids as text; 7.0, which pandas makes of 7 where another row is empty, is written 7 again."""
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.astype("Int64")
-    return column.astype("string").fillna("").str.strip().astype(object)
 
 
 def _numbers(table: pd.DataFrame) -> np.ndarray:

@@ -25,7 +25,7 @@ from voco2d.targets import CLASS_COLUMNS
 
 PREDICTION_COLUMNS: tuple[str, ...] = ("patient_id", "series_id", *CLASS_COLUMNS, "status", "reason")
 
-_DESCRIPTION = ("classifier", "preprocess", "readout")
+_DESCRIPTION = ("classifier", "preprocess", "read", "readout")
 """Entries of the metadata in which all folds of a run must agree."""
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Predictor:
     Args:
         run: A run folder of `voco2d finetune`, or the weights of one fold.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
-        read: How raw files are read.
+        read: How raw files are read; as the store that was trained on was read, by default.
 
     Raises:
         CheckpointError: There are no weights, they are damaged, or they are not those of a classifier.
@@ -48,9 +48,9 @@ class Predictor:
 
     def __init__(self, run: Path | str, device: str = "cpu", read: ReadArgs | None = None) -> None:
         self._device = _choose_device(device)
-        self._read = read or ReadArgs()
         loaded = [load_classifier(path) for path in _fold_files(Path(run))]
         description = _common_description([metadata for _, metadata in loaded], run)
+        self.read_args = read or _settings(ReadArgs, description["read"], run)
         self.preprocess_args = _settings(PreprocessArgs, description["preprocess"], run)
         self.readout_args = _settings(ReadoutArgs, description["readout"], run)
         self._classifiers: list[Classifier] = [classifier.to(self._device) for classifier, _ in loaded]
@@ -68,11 +68,11 @@ class Predictor:
         Raises:
             ReadError: There is no volume, or more than one, or it can't be graded.
         """
-        return self.predict_volume(read_volume(path, self._read))
+        return self.predict_volume(read_volume(path, self.read_args))
 
     def predict_source(self, source: Source) -> dict[str, float]:
         """Grade one discovered series; otherwise as `__call__`."""
-        volume, _ = read_source(source, self._read)
+        volume, _ = read_source(source, self.read_args)
         return self.predict_volume(volume)
 
     def predict_volume(self, volume: Volume) -> dict[str, float]:
@@ -109,7 +109,7 @@ class Predictor:
         patient_id, series_id = source.patient_id, source.series_id
         rejected: tuple[Rejection, ...] = ()
         try:
-            volume, rejected = read_source(source, self._read)
+            volume, rejected = read_source(source, self.read_args)
             patient_id, series_id = volume.patient_id, volume.series_id
             graded = self.predict_volume(volume)
         except Exception as error:

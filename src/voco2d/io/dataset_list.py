@@ -31,8 +31,19 @@ def read_dataset_list(path: Path) -> tuple[list[Path], list[Rejection]]:
     if not images:
         raise UsageError(f'{path}: no dataset list; it needs {{"training": [{{"image": PATH}}, …]}}')
     images = list(dict.fromkeys(images))
-    missing = [Rejection(str(image), f"named in {path.name} but missing") for image in images if not image.exists()]
-    return [image for image in images if image.exists()], missing
+    reasons = {image: _why_not(image) for image in images}
+    missing = [Rejection(str(image), f"named in {path.name} but {why}") for image, why in reasons.items() if why]
+    return [image for image, why in reasons.items() if not why], missing
+
+
+def _why_not(image: Path) -> str:
+    """Say why there is nothing to read at a path; empty where there is something."""
+    try:
+        if image.exists():
+            return ""
+        return "a link that leads nowhere" if image.is_symlink() else "missing"
+    except OSError as error:  # such as a name that is too long for the file system
+        return f"can't be opened ({error.strerror})"
 
 
 def _looks_like_a_path(name: str) -> bool:

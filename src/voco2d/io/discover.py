@@ -35,7 +35,7 @@ def discover(paths: Sequence[Path]) -> tuple[list[Source], list[Rejection]]:
         Sources sorted by path, and a rejection for each file that belongs to none, sorted by path.
 
     Raises:
-        UsageError: When one of `paths` does not exist.
+        UsageError: When one of `paths` does not exist or can't be looked at.
     """
     roots, rejections = _expand(paths)
     sources: list[Source] = []
@@ -57,8 +57,7 @@ def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[Rejection]]:
     roots: list[Path] = []
     rejections: list[Rejection] = []
     for path in map(Path, paths):
-        if not path.exists():
-            raise UsageError(f"{path} does not exist; name an existing file or folder")
+        _refuse_missing(path)
         if path.is_file() and path.suffix.lower() == ".json":
             listed, missing = read_dataset_list(path)
             roots += listed
@@ -66,6 +65,16 @@ def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[Rejection]]:
         else:
             roots.append(path)
     return roots, rejections
+
+
+def _refuse_missing(path: Path) -> None:
+    try:
+        if path.exists():
+            return
+        problem = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
+    except OSError as error:
+        problem = f"can't be opened ({error.strerror})"
+    raise UsageError(f"{path} {problem}; name an existing file or folder")
 
 
 def _files(roots: Sequence[Path], rejections: list[Rejection]) -> Iterator[Path]:

@@ -147,6 +147,8 @@ def _write_tables(root: Path, left_out: list[Rejection], territory: Territory) -
     for identity in records.keys() & refusals.keys():
         refusals.pop(identity).remove(root)
     table = pd.DataFrame([record.row for record in records.values()], columns=list(COLUMNS)).astype(dict(COLUMNS))
+    # keys depend on where the sources lie; the order of volumes, which training draws from, should not
+    table = table.sort_values(["patient_id", "study_id", "series_id", "key"], ignore_index=True)
     content = BytesIO()
     table.to_parquet(content, index=False)
     write_if_changed(root / INDEX, content.getvalue())

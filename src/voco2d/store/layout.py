@@ -10,7 +10,6 @@
 
 import errno
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -32,11 +31,10 @@ REFUSED = "refused"
 
 _TEMPORARY = ".tmp"
 _ABANDONED_SECONDS = 3600.0
-_ID_LENGTH = 40
 
 
 def volume_key(patient_id: str, series_id: str, identity: str) -> str:
-    """Name a volume: readable ids, made safe as a file name, and a hash that keeps any two series apart.
+    """Name a volume by a hash that keeps any two series apart and shows no identifier, since messages name files.
 
     Args:
         patient_id: May hold anything, also path separators.
@@ -44,10 +42,9 @@ def volume_key(patient_id: str, series_id: str, identity: str) -> str:
         identity: `source_identity` of where it came from.
 
     Returns:
-        Up to 98 characters of A-Z a-z 0-9 . _ -, not beginning with a dot.
+        "s-" and 16 hexadecimal digits.
     """
-    digest = _digest(patient_id, series_id, identity, size=8)
-    return f"{_safe(patient_id)}_{_safe(series_id)}_{digest}"
+    return f"s-{_digest(patient_id, series_id, identity, size=8)}"
 
 
 def absolute(path: Path | str) -> Path:
@@ -122,10 +119,6 @@ def _companions(source: Source) -> list[Path]:
     """Files that say how those of `source` are to be read."""
     sidecars = [sidecar_path(path) for path in source.files] if source.kind == "numpy" else []
     return [path for path in sidecars if path.exists()]
-
-
-def _safe(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-_")[:_ID_LENGTH] or "unnamed"
 
 
 def _digest(*parts: str, size: int = 16) -> str:

@@ -1,6 +1,7 @@
 """Reading a store: sized, indexable, quick to open, safe to hand to many processes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,21 @@ class VolumeStore:
     def preprocess_args(self) -> PreprocessArgs:
         """Settings of preprocessing; what a checkpoint must carry."""
         return self._settings.preprocess
+
+    def fingerprint(self, positions: Sequence[int] | None = None) -> str:
+        """Name volumes by what they were made from and how, so that a run can tell whether it still sees the same.
+
+        Args:
+            positions: Indices of the volumes, in their order; all by default.
+
+        Returns:
+            Their number and a hash of their keys, source hashes and settings hashes.
+        """
+        rows = self._index[["key", "source_hash", "settings_hash"]].astype(str)
+        if positions is not None:
+            rows = rows.iloc[list(positions)]
+        text = "\n".join("\t".join(row) for row in rows.itertuples(index=False, name=None))
+        return f"{len(rows)} ({blake2b(text.encode(), digest_size=8).hexdigest()})"
 
     def __len__(self) -> int:
         return len(self._index)

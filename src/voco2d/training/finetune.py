@@ -10,19 +10,22 @@ import numpy as np
 import pandas as pd
 from lightning_fabric import Fabric
 
-from voco2d.config import Tree, to_tree
+from voco2d.config import to_tree
 from voco2d.data.augment import AugmentArgs
 from voco2d.data.classify_dataset import ClassifyDataset
 from voco2d.data.cohort import Cohort, join_labels, make_folds, patient_digests, read_labels, saw_patients
 from voco2d.errors import ConfigError
 from voco2d.losses.injury import InjuryLossArgs
+from voco2d.models.aggregators import AGGREGATORS
 from voco2d.models.classifier import CLASSIFIER_KIND, ClassifierArgs
 from voco2d.preprocessing.readout import ReadoutArgs, check_readout
 from voco2d.progress import Progress
+from voco2d.store.settings import StoreSettings
 from voco2d.store.volume_store import VolumeStore
 from voco2d.targets import TARGETS
 from voco2d.training.continuation import refuse_other_run
-from voco2d.training.fold import FoldPlan, FoldTraining, resume_path
+from voco2d.training.fold import FoldTraining, resume_path
+from voco2d.training.fold_plan import FoldPlan
 from voco2d.training.initialisation import Initialisation, read_initialisation
 from voco2d.training.optim import OptimArgs
 from voco2d.training.out_of_fold import cohort_tables, read_finished, write_predictions, write_scores
@@ -33,6 +36,8 @@ KIND = "finetune"
 _CHANNELS = 1
 _MAY_CHANGE = ("device", "run_folds", "preload_mb")
 """Keys that a continued run may have otherwise than before."""
+_SEEDS = 2**32
+"""NumPy's legacy generator, which the splitter of folds uses, takes seeds below this."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +59,7 @@ class FinetuneArgs:
         batch_size: Volumes a step.
         folds: Parts the patients are split into.
         run_folds: How many of them are trained, from the first; all by default.
-        seed: Decides folds, starts, order, augmentation and dropout; 0 or more.
+        seed: Decides folds, starts, order, augmentation and dropout; 0 to 2³² − 1.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or fp16.
         preload_mb: The prepared volumes stay in memory if they fit into this many MB.
@@ -82,12 +87,18 @@ class FinetuneArgs:
     loss: InjuryLossArgs = field(default_factory=InjuryLossArgs)
 
     def __post_init__(self) -> None:
-        """Refuse counts below what can run."""
-        for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("preload_mb", 0)):
+        """Refuse values that can't run."""
+        for name, low in (("epochs", 1), ("batch_size", 1), ("hidden", 1), ("preload_mb", 0)):
             if getattr(self, name) < low:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least {low}")
         if self.run_folds is not None and not 1 <= self.run_folds <= self.folds:
             raise ConfigError(f"run_folds={self.run_folds}: must lie in 1…{self.folds}, the number of folds")
+        if not 0 <= self.seed < _SEEDS:
+            raise ConfigError(f"seed={self.seed}: must lie in 0…{_SEEDS - 1}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout={self.dropout}: must lie in 0…1, 1 excluded")
+        if self.aggregator not in AGGREGATORS:
+            raise ConfigError(f"aggregator={self.aggregator} is not known; choose {', '.join(AGGREGATORS)}")
 
 
 def finetune(
@@ -127,18 +138,21 @@ def finetune(
     start = read_initialisation(init, args.backbone, _CHANNELS)
     args = replace(args, backbone=start.backbone)
     tables = cohort_tables(cohort, folds)
+    same = {"init": init, "volumes": volumes.fingerprint(cohort.series["position"].tolist())}
     if resume:
-        refuse_other_run(out, args, _MAY_CHANGE, {"init": init}, tables)
+        refuse_other_run(out, args, _MAY_CHANGE, same, tables)
     fabric = launch(args.device, args.precision, args.seed)
-    run = RunDir.create(out, KIND, args, {"store": str(store), "labels": str(labels), "init": init}, resume)
+    dataset = ClassifyDataset(volumes, cohort, args.readout, args.augment, args.preload_mb)
+    metadata = _metadata(args, volumes.settings, cohort, start)
+    plans = [_plan(number, args, cohort, folds, metadata) for number in range(args.run_folds or args.folds)]
+    plans[0].build(start)  # what can't be built must not leave a folder behind that blocks the corrected command
+    run = RunDir.create(out, KIND, args, {"store": str(store), "labels": str(labels), **same}, resume)
     for name, text in tables.items():
         write_text(run.path / name, text)
-    numbers = range(args.run_folds or args.folds)
-    transductive = _is_transductive(start, folds.index[folds.isin(numbers)])
-    dataset = ClassifyDataset(volumes, cohort, args.readout, args.augment, args.preload_mb)
-    metadata = _metadata(args, to_tree(volumes.preprocess_args), cohort, start)
-    plans = [_plan(number, args, cohort, folds, metadata) for number in numbers]
-    finished = _train_folds(plans, start, fabric, dataset, run, read_finished(run, folds))
+    earlier = read_finished(run, folds)
+    scored = {*earlier, *(plan.number for plan in plans)}
+    transductive = _is_transductive(start, folds.index[folds.isin(scored)])
+    finished = _train_folds(plans, start, fabric, dataset, run, earlier)
     write_scores(run, finished, cohort.labels, {"init": init, "transductive": transductive})
     return run.path
 
@@ -189,14 +203,15 @@ def _classifier_args(args: FinetuneArgs) -> ClassifierArgs:
     return ClassifierArgs(args.backbone, _CHANNELS, args.aggregator, args.hidden, args.dropout)
 
 
-def _metadata(args: FinetuneArgs, preprocess: Tree, cohort: Cohort, start: Initialisation) -> dict[str, Any]:
+def _metadata(args: FinetuneArgs, store: StoreSettings, cohort: Cohort, start: Initialisation) -> dict[str, Any]:
     """Describe what every fold's weights share; `Predictor` and a later run that starts from them read it."""
     return {
         "kind": CLASSIFIER_KIND,
         "backbone": args.backbone,
         "in_chans": _CHANNELS,
         "classifier": to_tree(_classifier_args(args)),
-        "preprocess": preprocess,
+        "preprocess": to_tree(store.preprocess),
+        "read": to_tree(store.read),
         "readout": to_tree(args.readout),
         "targets": {name: list(target.classes) for name, target in TARGETS.items()},
         "init": start.origin,

@@ -1,67 +1,32 @@
 """Trains the classifier on the patients outside one fold and keeps the epoch that does best on those inside."""
 
 import logging
-import os
 import pickle
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from voco2d.data.classify_dataset import Batch, ClassifyDataset
 from voco2d.errors import CheckpointError, NonFiniteLossError
-from voco2d.losses.injury import InjuryLoss, InjuryLossArgs, injury_terms
+from voco2d.losses.injury import InjuryLoss, injury_terms
 from voco2d.models.checkpoint import save_weights
-from voco2d.models.classifier import Classifier, ClassifierArgs, class_probabilities
+from voco2d.models.classifier import class_probabilities
 from voco2d.progress import Progress
+from voco2d.training.fold_plan import FoldPlan
 from voco2d.training.initialisation import Initialisation
-from voco2d.training.optim import OptimArgs, build_optimizer, build_schedule
 from voco2d.training.out_of_fold import patient_scores, prediction_table, weights_path
+from voco2d.training.pretrain_checkpoint import save_tensors
 from voco2d.training.run_dir import RunDir
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FoldPlan:
-    """What one fold's training is made of.
-
-    Args:
-        number: The fold.
-        train: Rows of `Cohort.series` to learn from.
-        held_out: Rows of `Cohort.series` to validate on.
-        epochs: Passes over `train`.
-        batch_size: Volumes a step.
-        seed: With the fold's number and the epoch it decides every random draw.
-        classifier: Architecture.
-        optim: Optimizer and schedule.
-        loss: Terms of the loss.
-        metadata: What the weights file tells about them, besides the fold's results.
-    """
-
-    number: int
-    train: Int64[np.ndarray, " train"]
-    held_out: Int64[np.ndarray, " held_out"]
-    epochs: int
-    batch_size: int
-    seed: int
-    classifier: ClassifierArgs
-    optim: OptimArgs
-    loss: InjuryLossArgs
-    metadata: Mapping[str, Any]
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch."""
-        return -(-len(self.train) // self.batch_size)
 
 
 @dataclass
@@ -92,10 +57,7 @@ class FoldTraining:
         self._dataset = dataset
         self._run = run
         torch.manual_seed(derived_seed(plan.seed, plan.number))
-        model = Classifier(plan.classifier)
-        start.apply(model.backbone)
-        optimizer = build_optimizer(model.parameters(), plan.optim)
-        self._schedule = build_schedule(optimizer, plan.optim, plan.epochs * plan.steps_per_epoch)
+        model, optimizer, self._schedule = plan.build(start)
         self._model, self._optimizer = fabric.setup(model, optimizer)
         self._loss = InjuryLoss(plan.loss)
         self._best = _Best()
@@ -110,13 +72,13 @@ class FoldTraining:
         """Train the epochs that are left and return the held-out predictions of the best one.
 
         Raises:
-            NonFiniteLossError: The loss became NaN or infinite.
+            NonFiniteLossError: The loss, or an output for a held-out volume, became NaN or infinite.
         """
         while self._epoch < self._plan.epochs:
             begun = time.monotonic()
             train_loss = self._train_epoch(progress)
             logits = self._predict()
-            val_loss = float(self._loss(logits, self._dataset.labels(self._plan.held_out)))
+            val_loss = self._validation_loss(logits)
             val_rsna = self._keep_if_best(class_probabilities(logits))
             self._epoch += 1
             self._run.log(
@@ -151,6 +113,7 @@ class FoldTraining:
             self._model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict(state["schedule"])
+            self._fabric.strategy.precision.load_state_dict(state["scale"])
         except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"{path}: damaged; delete it to train this fold from its start") from error
         self._best = _Best(**state["best"])
@@ -198,6 +161,17 @@ class FoldTraining:
             "lower optim.lr, or set precision=fp32"
         )
 
+    def _validation_loss(self, logits: Mapping[str, Float[Tensor, "n _"]]) -> float:
+        loss = float(self._loss(logits, self._dataset.labels(self._plan.held_out)))
+        bad = [name for name, values in logits.items() if not values.isfinite().all()]
+        if bad or not np.isfinite(loss):
+            told = f"the output for {', '.join(bad)}" if bad else "the loss"
+            raise NonFiniteLossError(
+                f"fold {self._plan.number}, epoch {self._epoch + 1}, validation: {told} is not finite; "
+                "lower optim.lr, or set precision=fp32"
+            )
+        return loss
+
     @torch.no_grad()
     def _predict(self) -> dict[str, Float[Tensor, "n _"]]:
         self._model.eval()
@@ -227,12 +201,10 @@ class FoldTraining:
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "scale": self._fabric.strategy.precision.state_dict(),
             "best": vars(self._best),
         }
-        path = resume_path(self._run.path, self._plan.number)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        save_tensors(resume_path(self._run.path, self._plan.number), state)
 
 
 def resume_path(run: Path, fold: int) -> Path:

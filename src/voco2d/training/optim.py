@@ -47,6 +47,8 @@ class OptimArgs:
     def __post_init__(self) -> None:
         if not self.lr > 0 or self.weight_decay < 0 or self.warmup_steps < 0 or self.grad_clip < 0:
             raise ConfigError("optim: lr must be above 0; weight_decay, warmup_steps and grad_clip at least 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"optim.betas={list(self.betas)}: both must be at least 0 and below 1")
 
 
 def build_optimizer(params: Iterable[nn.Parameter], args: OptimArgs) -> Optimizer:

@@ -19,11 +19,11 @@ from voco2d.errors import CheckpointError, NonFiniteLossError
 from voco2d.methods.method import CropBatch, StepOutput
 from voco2d.methods.registry import METHODS
 from voco2d.models.backbones import build_backbone, check_name
-from voco2d.models.checkpoint import read_weights
+from voco2d.models.checkpoint import backbone_state, read_weights
 from voco2d.progress import Progress
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.continuation import refuse_other_run
-from voco2d.training.initialisation import RANDOM, read_initialisation
+from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.monitor import Monitor
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import MAY_CHANGE, PRESETS, PretrainArgs
@@ -89,7 +89,7 @@ def pretrain(
         "method": to_tree(args.method),
         "preprocess": to_tree(volumes.preprocess_args),
         "init": args.init,
-        "patients_seen": patient_digests(dataset.patients),
+        "patients_seen": sorted({*patient_digests(dataset.patients), *_seen_before(args)}),
     }
     _train(state, dataset, run, args, metadata, start)
     return run.path
@@ -169,6 +169,14 @@ def _refuse_non_finite(output: StepOutput, batch: CropBatch, state: TrainingStat
         f"step {step}: the loss is not finite ({terms}); the batch and weights are in {file}; try a lower optim.lr or "
         "precision=fp32, and continue with --resume"
     )
+
+
+def _seen_before(args: PretrainArgs) -> list[str]:
+    """Return the digests of the patients that the checkpoint was trained on which this run starts from, if any."""
+    if args.init in (RANDOM, IMAGENET):
+        return []
+    metadata = backbone_state(Path(args.init), args.backbone)[1]
+    return list(metadata.get("patients_seen") or ())
 
 
 def _is_finished(out: Path, steps: int) -> bool:

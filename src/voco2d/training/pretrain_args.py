@@ -52,8 +52,10 @@ class PretrainArgs:
         for key in ("steps", "checkpoint_every", "log_every"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key}={getattr(self, key)}: must be at least 1")
-        if self.keep_checkpoints < 0 or self.seed < 0:
-            raise ConfigError("keep_checkpoints and seed must be at least 0")
+        if self.keep_checkpoints < 0:
+            raise ConfigError(f"keep_checkpoints={self.keep_checkpoints}: must be at least 0")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed={self.seed}: must lie in 0…{2**32 - 1}")
         if not self.window_hu[0] < self.window_hu[1]:
             raise ConfigError(f"window_hu={list(self.window_hu)}: the first must be below the second")
 
