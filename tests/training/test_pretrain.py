@@ -17,6 +17,7 @@ from voco2d.models.backbones import build_backbone
 from voco2d.models.checkpoint import load_backbone, read_weights
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.store.build import PrepareArgs, prepare
+from voco2d.store.volume_store import VolumeStore
 from voco2d.training.optim import OptimArgs
 from voco2d.training.pretrain import PRESETS, PretrainArgs, pretrain
 from voco2d.training.pretrain_checkpoint import resume_path, weights_path
@@ -228,6 +229,15 @@ def test_a_start_from_a_file(store: Path, tmp_path: Path) -> None:
     # a continued run has its start in its checkpoint
     (tmp_path / "start.pth").unlink()
     pretrain(store, run, replace(args, steps=2), resume=True)
+
+
+def test_patients_of_the_start_count_as_seen(store: Path, tmp_path: Path) -> None:
+    first = pretrain(store, tmp_path / "first", replace(ARGS, steps=1))
+    known = read_weights(weights_path(first, 1))[1]["patients_seen"]
+    patients = sorted(set(VolumeStore(store).index["patient_id"].astype(str)))
+    args = replace(ARGS, steps=1, init=str(first))
+    second = pretrain(store, tmp_path / "second", args, exclude_patients=patients[:1])
+    assert read_weights(weights_path(second, 1))[1]["patients_seen"] == known
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -89,7 +89,7 @@ def pretrain(
         "method": to_tree(args.method),
         "preprocess": to_tree(volumes.preprocess_args),
         "init": args.init,
-        "patients_seen": sorted({*patient_digests(dataset.patients), *_seen_before(args)}),
+        "patients_seen": sorted({*patient_digests(dataset.patients), *_seen_before(args, run.path)}),
     }
     _train(state, dataset, run, args, metadata, start)
     return run.path
@@ -171,10 +171,15 @@ def _refuse_non_finite(output: StepOutput, batch: CropBatch, state: TrainingStat
     )
 
 
-def _seen_before(args: PretrainArgs) -> list[str]:
+def _seen_before(args: PretrainArgs, run: Path) -> list[str]:
     """Return the digests of the patients that the checkpoint was trained on which this run starts from, if any."""
     if args.init in (RANDOM, IMAGENET):
         return []
+    for step in reversed(saved_steps(run)):  # continued: its own checkpoints know, and the start may be gone
+        try:
+            return list(read_weights(weights_path(run, step))[1].get("patients_seen") or ())
+        except CheckpointError:
+            continue
     metadata = backbone_state(Path(args.init), args.backbone)[1]
     return list(metadata.get("patients_seen") or ())
 
