@@ -2,14 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from voco2d.io.dicom_groups import DicomGroups, rsna_ids
+from voco2d.io.dicom_groups import DicomGroups
+from voco2d.io.rsna_layout import rsna_ids
 
 
 def sources_of(*files):
-    groups = DicomGroups()
+    groups = DicomGroups(min_slices=2)
     for file in files:
         groups.add(file)
-    return sorted(groups.sources(), key=lambda source: str(source.path))
+    return sorted(groups.sources()[0], key=lambda source: str(source.path))
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,19 @@
-"""Groups DICOM files into series, by the UID in their headers or by the folders of the RSNA 2023 layout."""
+"""Groups DICOM files into the stacks of each series, by their headers or by the folders of the RSNA 2023 layout."""
 
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from voco2d.errors import ReadError
-from voco2d.io.dicom_header import has_dicom_content, modality_word, open_header, text
-from voco2d.io.source import Source
+from voco2d.io.dicom_frames import read_headers
+from voco2d.io.dicom_header import SliceHeader, has_dicom_content
+from voco2d.io.dicom_stacks import split_stacks
+from voco2d.io.rsna_layout import rsna_ids
+from voco2d.io.source import Rejection, Source
+from voco2d.io.volume import MIN_SLICES
 
-_RSNA_ROOTS = ("train_images", "test_images")
-_SERIES_TAGS = ("Modality", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "Rows")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
@@ -21,66 +23,61 @@ class _Group:
 
     uids: tuple[str, str]
     files: list[Path] = field(default_factory=list)
-    numbers: set[str] = field(default_factory=set)
+    headers: list[SliceHeader] = field(default_factory=list)
+    numbers: set[int | None] = field(default_factory=set)
 
 
 class DicomGroups:
-    """Collects DICOM files one by one; `sources` then gives the series.
+    """Collects DICOM files one by one; `sources` then gives a source for each stack of each series.
 
     Files without a series UID belong to their folder. A series that lies in several folders is joined, unless its
     instance numbers occur twice: then the folders hold copies, and each is a series.
+
+    Args:
+        min_slices: Fewest slices that make a stack of their own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, min_slices: int = MIN_SLICES) -> None:
         self._groups: dict[tuple[str, str, Path], _Group] = {}
+        self._min_slices = min_slices
 
     def add(self, path: Path) -> None:
         """Take one file in.
 
         Raises:
-            ReadError: When it is not a DICOM image.
+            ReadError: When it is not a DICOM file of CT slices.
         """
         if rsna_ids(path) is not None:
             self._group(("", ""), path.parent).files.append(path)
             return
         if not has_dicom_content(path):
             raise ReadError(path, _why_foreign(path))
-        header = open_header(path, _SERIES_TAGS)
-        if not text(header, "Rows"):
-            raise ReadError(
-                path, f"DICOM without an image, or cut short (modality {modality_word(header) or 'not stated'})"
-            )
-        uid = text(header, "SeriesInstanceUID")
-        group = self._group((text(header, "StudyInstanceUID"), uid) if uid else ("", ""), path.parent)
+        headers = read_headers(path)
+        uid = headers[0].series_id
+        group = self._group((headers[0].study_id, uid) if uid else ("", ""), path.parent)
         group.files.append(path)
-        group.numbers.add(text(header, "InstanceNumber"))
+        group.headers += headers
+        group.numbers.update(header.instance_number for header in headers if header.frame is None)
 
-    def sources(self) -> list[Source]:
-        """Return the series, each named by the folder that holds it alone or else by its first file."""
-        groups = _join(list(self._groups.values()))
-        homes = [_home(group.files) for group in groups]
-        tenants: Counter[Path] = Counter()
-        for group in groups:
-            folders = {file.parent.absolute() for file in group.files}
-            tenants.update(folders.union(*(folder.parents for folder in folders)))
-        sources = []
-        for group, home in zip(groups, homes, strict=True):
-            files = sorted(group.files)
-            patient_id, series_id = rsna_ids(files[0]) or (None, None)
-            name = home if tenants[home.absolute()] == 1 else files[0]
-            sources.append(Source("dicom", name, tuple(files), patient_id, series_id))
-        return sources
+    def sources(self) -> tuple[list[Source], list[Rejection]]:
+        """Return the stacks, each named by the folder that holds it alone or else by its first file.
+
+        Returns:
+            Sources, and a rejection for each file of a series that stands in none of its stacks.
+        """
+        stacks: list[Source] = []
+        rejections: list[Rejection] = []
+        for group in _join(list(self._groups.values())):
+            if group.headers:
+                found, strays = _split(group, self._min_slices)
+                stacks += found
+                rejections += strays
+            else:
+                stacks.append(Source("dicom", Path(), tuple(sorted(group.files))))
+        return _name(stacks), rejections
 
     def _group(self, uids: tuple[str, str], folder: Path) -> _Group:
         return self._groups.setdefault((*uids, folder), _Group(uids))
-
-
-def rsna_ids(path: Path) -> tuple[str, str] | None:
-    """Patient and series of a file `train_images/<patient>/<series>/<n>.dcm`, wherever in it the user started."""
-    if path.suffix.lower() != ".dcm":
-        return None
-    parts = Path(os.path.abspath(path)).parts  # noqa: PTH100, resolve() would follow links and lose the layout
-    return (parts[-3], parts[-2]) if len(parts) > 3 and parts[-4] in _RSNA_ROOTS else None
 
 
 def _join(groups: Sequence[_Group]) -> list[_Group]:
@@ -94,13 +91,43 @@ def _join(groups: Sequence[_Group]) -> list[_Group]:
             by_uids[group.uids].append(group)
         else:
             partner.files += group.files
+            partner.headers += group.headers
             partner.numbers |= group.numbers
     return joined
 
 
 def _complete_each_other(one: _Group, other: _Group) -> bool:
-    numbered = "" not in one.numbers | other.numbers
+    numbers = one.numbers | other.numbers
+    numbered = bool(numbers) and None not in numbers
     return one.uids != ("", "") and numbered and one.numbers.isdisjoint(other.numbers)
+
+
+def _split(group: _Group, min_slices: int) -> tuple[list[Source], list[Rejection]]:
+    stacks, rejections = split_stacks(group.headers, min_slices)
+    sources = []
+    for number, stack in enumerate(stacks, start=1):
+        files = {header.path for header in stack}
+        beside = [header for header in group.headers if header.path in files]
+        # files of one slice belong to one stack; frames of a file may be spread over several
+        index = 0 if len(beside) == len(stack) else split_stacks(beside, min_slices)[0].index(stack)
+        sources.append(
+            Source("dicom", Path(), tuple(sorted(files)), part=(number, len(stacks)), stack=index),
+        )
+    return sources, rejections
+
+
+def _name(sources: Sequence[Source]) -> list[Source]:
+    homes = [_home(source.files) for source in sources]
+    tenants: Counter[Path] = Counter()
+    for source in sources:
+        folders = {file.parent.absolute() for file in source.files}
+        tenants.update(folders.union(*(folder.parents for folder in folders)))
+    named = []
+    for source, home in zip(sources, homes, strict=True):
+        patient_id, series_id = rsna_ids(source.files[0]) or (None, None)
+        path = home if tenants[home.absolute()] == 1 else source.files[0]
+        named.append(replace(source, path=path, patient_id=patient_id, series_id=series_id))
+    return named
 
 
 def _home(files: Sequence[Path]) -> Path:

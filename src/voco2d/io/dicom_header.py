@@ -1,6 +1,7 @@
 """Reads DICOM headers, without their pixels, into what is needed to group and sort slices (DICOM PS3.3 C.7.6.2)."""
 
 import contextlib
+import math
 import re
 import struct
 import warnings
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from voco2d.errors import ReadError
@@ -36,12 +37,15 @@ DAMAGED_FILE_ERRORS = (
 """What pydicom and its decoders raise on damaged files."""
 
 _SLICE_TAGS = (
+    "SOPClassUID",
     "ImageType",
     "Modality",
     "PatientID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "AcquisitionNumber",
     "InstanceNumber",
+    "TemporalPositionIdentifier",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "NumberOfFrames",
@@ -50,11 +54,17 @@ _SLICE_TAGS = (
     "PixelSpacing",
     "RescaleIntercept",
 )
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_OTHER_PICTURES = {
+    frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM"}): "localizer",
+    frozenset({"DOSE", "SCREENSAVE", "PROTOCOL"}): "dose or protocol page",
+    frozenset({"MIP", "MINIP", "PROJECTION", "VRT", "SSD", "RENDERED"}): "projection or rendering of a volume",
+}
 _DEFER_BYTES = 4096
 _FIRST_GROUPS = (0x0002, 0x0008)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SliceHeader:
     """Header of one axial, sagittal or coronal CT slice.
 
@@ -69,6 +79,8 @@ class SliceHeader:
         study_id: Study instance UID.
         series_id: Series instance UID.
         has_rescale: Whether a rescale intercept is stored.
+        acquisition: Acquisition number and temporal position as text, each empty where absent.
+        frame: Index from 0 of the frame in a multi-frame file, `None` in a file of one slice.
     """
 
     path: Path
@@ -81,6 +93,8 @@ class SliceHeader:
     study_id: str
     series_id: str
     has_rescale: bool
+    acquisition: tuple[str, str] = ("", "")
+    frame: int | None = None
 
 
 @contextlib.contextmanager
@@ -125,7 +139,7 @@ def open_header(path: Path, tags: Sequence[str]) -> FileDataset:
         raise ReadError(path, "DICOM header damaged or cut short") from error
 
 
-def text(header: FileDataset, tag: str) -> str:
+def text(header: Dataset, tag: str) -> str:
     """Value of a text element, stripped; empty where it is absent, empty or unreadable."""
     try:
         value = header.get(tag)
@@ -134,25 +148,44 @@ def text(header: FileDataset, tag: str) -> str:
     return "" if value is None else str(value).strip().strip("\0")
 
 
-def modality_word(header: FileDataset) -> str:
+def modality_word(header: Dataset) -> str:
     """Modality as a short code, "" where absent, "unknown" where it is no code (and might be anything)."""
     modality = text(header, "Modality")
     return modality if re.fullmatch(r"[A-Z0-9]{0,16}", modality) else "unknown"
 
 
-def read_slice_header(path: Path) -> SliceHeader:
-    """Read the header of one CT slice.
-
-    A missing modality counts as CT, since the RSNA 2023 files have none.
+def open_slice_header(path: Path) -> FileDataset:
+    """Read what `slice_header` needs of one file.
 
     Raises:
-        ReadError: When the file is no DICOM, damaged, of another modality, a localizer, or lacks geometry.
+        ReadError: When the file is no DICOM, or its header is damaged.
     """
     if not has_dicom_content(path):
         raise ReadError(path, "not a DICOM file" + (" although named .dcm" if path.suffix.lower() == ".dcm" else ""))
-    header = open_header(path, _SLICE_TAGS)
-    _refuse_other_images(header, path)
-    instance = _numbers(header, "InstanceNumber")
+    return open_header(path, _SLICE_TAGS)
+
+
+def slice_header(header: FileDataset, path: Path) -> SliceHeader:
+    """Check and take over the header of one CT slice.
+
+    A missing modality counts as CT, since the RSNA 2023 files have none.
+
+    Args:
+        header: As `open_slice_header` returns it.
+        path: Its file.
+
+    Raises:
+        ReadError: When it is of another modality, no slice (`refuse_other_images`), or lacks geometry.
+    """
+    refuse_other_images(header, path)
+    frames = numbers(header, "NumberOfFrames")
+    if frames and frames[0] > 1:
+        raise ReadError(path, "multi-frame DICOM without an enhanced CT header; convert it to one file a slice")
+    if not text(header, "Rows"):
+        raise ReadError(
+            path, f"DICOM without an image, or cut short (modality {modality_word(header) or 'not stated'})"
+        )
+    instance = numbers(header, "InstanceNumber")
     rows, columns = _geometry(header, path, "Rows", 1), _geometry(header, path, "Columns", 1)
     return SliceHeader(
         path=path,
@@ -160,26 +193,33 @@ def read_slice_header(path: Path) -> SliceHeader:
         position_mm=_geometry(header, path, "ImagePositionPatient", 3),
         orientation=_geometry(header, path, "ImageOrientationPatient", 6),
         pixel_spacing_mm=_geometry(header, path, "PixelSpacing", 2),
-        instance_number=int(instance[0]) if instance else None,
+        instance_number=int(instance[0]) if instance and math.isfinite(instance[0]) else None,
         patient_id=text(header, "PatientID"),
         study_id=text(header, "StudyInstanceUID"),
         series_id=text(header, "SeriesInstanceUID"),
         has_rescale=text(header, "RescaleIntercept") != "",
+        acquisition=(text(header, "AcquisitionNumber"), text(header, "TemporalPositionIdentifier")),
     )
 
 
-def _refuse_other_images(header: FileDataset, path: Path) -> None:
+def refuse_other_images(header: FileDataset, path: Path) -> None:
+    """Refuse what is no CT picture of a slice, by modality, SOP class (PS3.4 B.5) and image type (PS3.3 C.8.2.1.1.1).
+
+    Raises:
+        ReadError: For other modalities, secondary captures, localizers, dose pages and projections of a volume.
+    """
     modality = modality_word(header)
     if modality not in ("CT", ""):
         raise ReadError(path, f"modality {modality}, not CT")
-    frames = _numbers(header, "NumberOfFrames")
-    if frames and frames[0] > 1:
-        raise ReadError(path, "multi-frame DICOM is not supported; convert it to one file a slice or to NIfTI")
-    if "LOCALIZER" in text(header, "ImageType").upper():
-        raise ReadError(path, "localizer, not a slice of a volume")
+    if text(header, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
+        raise ReadError(path, "secondary capture, not a CT slice")
+    words = set(re.split(r"[^A-Z0-9]+", text(header, "ImageType").upper()))
+    for marks, what in _OTHER_PICTURES.items():
+        if words & marks:
+            raise ReadError(path, f"{what}, not a slice of a volume")
 
 
-def _numbers(header: FileDataset, tag: str) -> tuple[float, ...]:
+def numbers(header: Dataset, tag: str) -> tuple[float, ...]:
     """Values of a numeric element; empty where it is absent or not numeric."""
     try:
         value: Any = header.get(tag)
@@ -192,7 +232,7 @@ def _numbers(header: FileDataset, tag: str) -> tuple[float, ...]:
 
 
 def _geometry(header: FileDataset, path: Path, tag: str, count: int) -> tuple[float, ...]:
-    values = _numbers(header, tag)
+    values = numbers(header, tag)
     if len(values) != count or not all(abs(value) < 1e6 for value in values):
         raise ReadError(path, f"{tag} is missing or damaged, so the slice has no place in a volume")
     positive = tag in ("Rows", "Columns", "PixelSpacing")

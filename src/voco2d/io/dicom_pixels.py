@@ -1,102 +1,194 @@
-"""Decodes the pixels of one DICOM file to Hounsfield units: stored value × slope + intercept (PS3.3 C.11.1)."""
+"""Decodes the pixels of a DICOM file to Hounsfield units: stored value × slope + intercept (PS3.3 C.11.1).
 
+A size that the header claims is held against what the file holds before anything of that size is allocated.
+"""
+
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import pydicom
 from jaxtyping import Int16, Num
-from pydicom import uid
 from pydicom.dataset import FileDataset
-from pydicom.pixels.utils import pixel_array
 
 from voco2d.errors import ReadError
-from voco2d.io.dicom_header import DAMAGED_FILE_ERRORS, quiet_pydicom
+from voco2d.io.dicom_deflate import open_dicom
+from voco2d.io.dicom_frames import ENHANCED_CT, frame_rescale
+from voco2d.io.dicom_header import DAMAGED_FILE_ERRORS, quiet_pydicom, text
+from voco2d.io.dicom_stored import StoredFrames
+from voco2d.io.hounsfield import HU_FLOOR
 
-_FASTEST_DECODER = {
-    uid.RLELossless: "pylibjpeg",
-    uid.JPEG2000Lossless: "pylibjpeg",
-    uid.JPEG2000: "pylibjpeg",
-    uid.JPEGLosslessSV1: "pylibjpeg",
-    uid.JPEGLossless: "pylibjpeg",
-    uid.JPEGExtended12Bit: "pylibjpeg",
-    uid.JPEGLSLossless: "pyjpegls",
-    uid.JPEGLSNearLossless: "pyjpegls",
-}
 _AIR_BELOW_HU = -500
+_INT16 = np.iinfo(np.int16)
 
 
-def read_slice_hu(path: Path) -> Int16[np.ndarray, "H W"]:
-    """Decode one file exactly: rounded and clipped to int16, nothing raised, flipped or resampled.
+@dataclass(frozen=True)
+class SlicePixels:
+    """One slice as the reader takes it.
 
     Args:
-        path: A DICOM file with one grey frame, in any transfer syntax the installed decoders know.
+        hu: Rows × columns int16 Hounsfield units; padding is `HU_FLOOR`.
+        inverted: The stored values were the negative of the picture and have been turned.
+        padded: Pixels that the file calls padding and that would otherwise have passed for something denser than air.
+    """
+
+    hu: Int16[np.ndarray, "H W"]
+    inverted: bool = False
+    padded: int = 0
+
+
+class PixelFile:
+    """The frames of one open DICOM file; use it as a context manager.
+
+    Args:
+        path: A DICOM file of grey frames, in any transfer syntax the installed decoders know.
 
     Raises:
-        ReadError: When the file is damaged, cut short, in colour or without pixels.
+        ReadError: When the file is damaged, in colour, without pixels, or lies about its size.
     """
-    try:
-        with quiet_pydicom():
-            dataset = pydicom.dcmread(path, force=True)
-            if "PixelData" not in dataset:
-                raise ReadError(path, "no pixel data, or cut short")
-            _name_transfer_syntax(dataset)
-            plugin = _FASTEST_DECODER.get(dataset.file_meta.TransferSyntaxUID, "")
-            stored = _decode(dataset, plugin)
-            if stored.ndim != 2:
-                raise ReadError(path, "colour or multi-frame pixels, not one grey slice")
-            return _straighten(stored, dataset)
-    except NotImplementedError as error:
-        raise ReadError(path, "compressed in a way that can't be decoded; convert it to a common syntax") from error
-    except DAMAGED_FILE_ERRORS as error:
-        raise ReadError(path, f"pixel data damaged or cut short ({type(error).__name__})") from error
 
-
-def _decode(dataset: FileDataset, plugin: str) -> Num[np.ndarray, "..."]:
-    """Decode, with a panic of a decoder written in Rust turned into an ordinary error.
-
-    PyO3's PanicException derives from BaseException, has no importable name, and would end the whole run.
-    """
-    try:
-        return pixel_array(dataset, decoding_plugin=plugin)
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with quiet_pydicom():
+                self._file = open_dicom(path)
+                self._dataset: FileDataset = pydicom.dcmread(self._file, stop_before_pixels=True, force=True)
+                self._frames = StoredFrames(self._file, self._dataset, path)
+        except DAMAGED_FILE_ERRORS as error:
+            self.close()
+            raise _damage(path, error) from error
+        except ReadError:
+            self.close()
             raise
-        raise RuntimeError("the decoder panicked") from error
+        self._is_enhanced = text(self._dataset, "SOPClassUID") in ENHANCED_CT
+
+    def __enter__(self) -> "PixelFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def hu(self, frame: int | None = None) -> Int16[np.ndarray, "H W"]:
+        """Decode one frame exactly: rounded and clipped to int16, nothing raised, flipped or resampled.
+
+        Args:
+            frame: Index from 0 in a multi-frame file, `None` in a file of one slice.
+
+        Raises:
+            ReadError: When its pixels are damaged or cut short, or there is no such frame.
+        """
+        return self._decode(frame)[0].hu
+
+    def slice_pixels(self, frame: int | None = None) -> SlicePixels:
+        """Decode one frame and set what it calls padding to air.
+
+        Args:
+            frame: As in `hu`.
+
+        Raises:
+            ReadError: As `hu`.
+        """
+        pixels, stored = self._decode(frame)
+        padding = self._padding(stored)
+        if padding is None:
+            return pixels
+        hu = pixels.hu
+        padded = int(np.count_nonzero(hu[padding] > HU_FLOOR))
+        hu[padding] = HU_FLOOR
+        return SlicePixels(hu, pixels.inverted, padded)
+
+    def _decode(self, frame: int | None) -> tuple[SlicePixels, Num[np.ndarray, "H W"]]:
+        try:
+            with quiet_pydicom():
+                if frame is None and self._frames.count > 1:
+                    raise ReadError(self._path, "multi-frame pixels, not one grey slice")
+                stored = self._frames.read(frame or 0)
+                return self._straighten(stored, frame), stored
+        except DAMAGED_FILE_ERRORS as error:
+            raise _damage(self._path, error) from error
+
+    def _straighten(self, stored: Num[np.ndarray, "H W"], frame: int | None) -> SlicePixels:
+        """Rescale, and undo an inversion that some converters put into the pixels of MONOCHROME1 files.
+
+        MONOCHROME1 says how to show the values, not what they mean (PS3.3 C.7.6.3.1.2), so they are inverted
+        only where the frame of the picture is air that way and isn't as stored.
+        """
+        slope, intercept = self._rescale_of(frame)
+        hu = _rescale(stored, slope, intercept)
+        if self._frames.photometric == "MONOCHROME1" and not _air_around(hu):
+            turned = _rescale(self._frames.highest - stored.astype(np.int32), slope, intercept)
+            if _air_around(turned):
+                return SlicePixels(turned, inverted=True)
+        return SlicePixels(hu)
+
+    def _rescale_of(self, frame: int | None) -> tuple[float, float]:
+        if self._is_enhanced:
+            slope, intercept = frame_rescale(self._dataset, frame or 0)
+        else:
+            slope, intercept = (
+                _number(self._dataset, "RescaleSlope", 1.0),
+                _number(self._dataset, "RescaleIntercept", 0.0),
+            )
+        if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
+            raise ValueError(f"rescale slope {slope:g} and intercept {intercept:g} make no Hounsfield units")
+        return slope, intercept
+
+    def _padding(self, stored: Num[np.ndarray, "H W"]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None:
+        """Pixels that lie outside the field of view (PS3.3 C.7.5.1.1.2), or `None`.
+
+        Padding makes a round picture rectangular, so it is believed only where a corner of the picture holds it:
+        a value that also occurs in the patient would otherwise punch holes into the body.
+        """
+        limits = self._frames.padding
+        if limits is None:
+            return None
+        low, high = limits
+        corners = stored[[0, 0, -1, -1], [0, -1, 0, -1]]
+        if not np.any((corners >= low) & (corners <= high)):
+            return None
+        return (stored >= low) & (stored <= high)
 
 
-def _name_transfer_syntax(dataset: FileDataset) -> None:
-    """Write down the encoding that was found in a file without a meta header; the decoder asks for it."""
-    if "TransferSyntaxUID" in dataset.file_meta:
-        return
-    implicit, _ = dataset.original_encoding
-    dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+def read_slice_hu(path: Path, frame: int | None = None) -> Int16[np.ndarray, "H W"]:
+    """Decode one slice exactly: rounded and clipped to int16, nothing raised, flipped or resampled.
 
+    Args:
+        path: A DICOM file with grey frames, in any transfer syntax the installed decoders know.
+        frame: Index from 0 in a multi-frame file, `None` in a file of one slice.
 
-def _straighten(stored: Num[np.ndarray, "H W"], dataset: FileDataset) -> Int16[np.ndarray, "H W"]:
-    """Rescale, and undo an inversion that some converters put into the pixels of MONOCHROME1 files.
-
-    MONOCHROME1 says how to show the values, not what they mean (PS3.3 C.7.6.3.1.2), so they are inverted
-    only where the frame of the picture is air that way and isn't as stored.
+    Raises:
+        ReadError: When the file is damaged, cut short, in colour, without pixels, or lies about its size.
     """
-    hu = _rescale(stored, dataset)
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1" and not _air_around(hu):
-        ones = 2 ** int(dataset.BitsStored) - 1
-        total = -1 if int(dataset.PixelRepresentation) == 1 else ones
-        inverted = _rescale(total - stored.astype(np.int32), dataset)
-        return inverted if _air_around(inverted) else hu
-    return hu
+    with PixelFile(path) as file:
+        return file.hu(frame)
 
 
-def _rescale(stored: Num[np.ndarray, "H W"], dataset: FileDataset) -> Int16[np.ndarray, "H W"]:
-    slope, intercept = (
-        _number(dataset, tag, empty) for tag, empty in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
-    )
-    if slope.is_integer() and intercept.is_integer():
-        hu = stored.astype(np.int64) * int(slope) + int(intercept)
-    else:
-        hu = np.rint(stored.astype(np.float64) * slope + intercept)
-    limits = np.iinfo(np.int16)
-    return np.clip(hu, limits.min, limits.max).astype(np.int16)
+def _damage(path: Path, error: BaseException) -> ReadError:
+    if isinstance(error, NotImplementedError):
+        return ReadError(path, "compressed in a way that can't be decoded; convert it to a common syntax")
+    return ReadError(path, f"pixel data damaged or cut short ({type(error).__name__})")
+
+
+def _rescale(stored: Num[np.ndarray, "H W"], slope: float, intercept: float) -> Int16[np.ndarray, "H W"]:
+    ends = (int(stored.min()) * slope + intercept, int(stored.max()) * slope + intercept)
+    whole = slope.is_integer() and intercept.is_integer()
+    if whole and slope == 1 and _INT16.min <= min(ends) and max(ends) <= _INT16.max:
+        # arithmetic modulo 2**16 is exact where the result fits, and four times as fast as wider integers
+        hu: Int16[np.ndarray, "H W"] = stored.astype(np.int16)
+        hu += np.int16((int(intercept) + 2**15) % 2**16 - 2**15)
+        return hu
+    if whole and max(abs(end) for end in ends) < 2**62:
+        return np.clip(stored.astype(np.int64) * int(slope) + int(intercept), _INT16.min, _INT16.max).astype(np.int16)
+    return np.clip(np.rint(stored.astype(np.float64) * slope + intercept), _INT16.min, _INT16.max).astype(np.int16)
 
 
 def _number(dataset: FileDataset, tag: str, empty: float) -> float:

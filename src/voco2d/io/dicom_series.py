@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from voco2d.io.dicom_header import SliceHeader
 from voco2d.io.orientation import Affine
@@ -14,29 +14,14 @@ from voco2d.io.source import Rejection
 MAX_AXIAL_TILT_DEG = 30.0
 """Slices whose normal is further than this from the body's long axis are not axial."""
 
+NOTABLE_DEG = 0.5
+"""Smaller tilts are rounding of the header."""
+
 SAME_POSITION_MM = 0.01
 _SAME_COSINE = 0.01
 _SAME_SPACING = 0.01
-_NOTABLE_DEG = 0.5
 _UNEVEN_SHARE = 0.1
 _UNEVEN_MM = 0.05
-
-
-def keep_majority(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Rejection]]:
-    """Keep the largest set of slices that share matrix, pixel spacing and orientation; reject the others."""
-    groups: list[list[SliceHeader]] = []
-    for header in headers:
-        for group in groups:
-            if _difference(header, group[0]) is None:
-                group.append(header)
-                break
-        else:
-            groups.append([header])
-    kept = max(groups, key=len)
-    strays = (header for group in groups if group is not kept for header in group)
-    return kept, [
-        Rejection(str(stray.path), f"{_difference(stray, kept[0])} differs from the series") for stray in strays
-    ]
 
 
 def slice_normal(header: SliceHeader) -> Float[np.ndarray, "3"]:
@@ -74,41 +59,66 @@ def stack_positions(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     return stacks
 
 
-def heights_mm(headers: Sequence[SliceHeader]) -> Float[np.ndarray, " slices"]:
-    """Position of each slice along the series' superior normal, millimetres."""
+def heights_mm(headers: Sequence[SliceHeader], reference: SliceHeader | None = None) -> Float[np.ndarray, " slices"]:
+    """Position of each slice along the superior normal of `reference`, by default the first, millimetres."""
     positions = np.array([header.position_mm for header in headers])
-    return np.asarray(positions @ slice_normal(headers[0]))
+    return np.asarray(positions @ slice_normal(reference or headers[0]))
 
 
-def stack_affine(headers: Sequence[SliceHeader]) -> Affine:
+def stack_affine(headers: Sequence[SliceHeader], step_mm: float | None = None) -> Affine:
     """(4, 4) map from (slice, row, column) to LPS millimetres; slices stand from superior to inferior.
 
-    The slice distance is the median, so the map is exact in each plane and, where distances are uneven, approximate
+    With the median as slice distance the map is exact in each plane and, where distances are uneven, approximate
     along the stack.
+
+    Args:
+        headers: Slices of one orientation.
+        step_mm: Slice distance; the median distance when None.
     """
     first = headers[0]
     across, down = np.reshape(first.orientation, (2, 3))
     affine = np.eye(4)
-    affine[:3, 0] = -slice_normal(first) * float(np.median(_distances_mm(headers)))
+    affine[:3, 0] = -slice_normal(first) * (usual_distance_mm(headers) if step_mm is None else step_mm)
     affine[:3, 1] = down * first.pixel_spacing_mm[0]
     affine[:3, 2] = across * first.pixel_spacing_mm[1]
     affine[:3, 3] = first.position_mm
     return affine
 
 
+def usual_distance_mm(headers: Sequence[SliceHeader]) -> float:
+    """Median distance of neighbouring slices along their normal."""
+    return float(np.median(_distances_mm(headers)))
+
+
+def is_uneven(headers: Sequence[SliceHeader]) -> bool:
+    """Whether some distance differs from the usual one by more than a tenth."""
+    return bool(_odd(_distances_mm(headers)).any())
+
+
+def tilt_deg(headers: Sequence[SliceHeader]) -> float:
+    """Gantry tilt: angle between the way the slices go and their normal, degrees."""
+    way = np.subtract(headers[0].position_mm, headers[-1].position_mm)
+    cosine = float(way @ slice_normal(headers[0])) / max(float(np.linalg.norm(way)), 1e-9)
+    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
+
+
 def stack_notes(headers: Sequence[SliceHeader]) -> list[str]:
-    """Say what is odd about the geometry of slices that stand from superior to inferior."""
+    """Say what is odd about slices that stand from superior to inferior, apart from a tilt.
+
+    A gap is a distance of about a whole multiple of the usual one, as a missing slice leaves it; other odd distances
+    are uneven.
+    """
     distances = _distances_mm(headers)
     usual = float(np.median(distances))
-    odd = np.abs(distances - usual) > max(_UNEVEN_SHARE * usual, _UNEVEN_MM)
+    odd = _odd(distances)
     notes = []
     if odd.any():
-        worst = f"{distances.min():.4g} to {distances.max():.4g} mm"
-        notes.append(f"gap: slice distances {worst} where {usual:.4g} mm is usual, {np.count_nonzero(odd)} odd")
-    tilt = _shear_deg(headers)
-    if tilt > _NOTABLE_DEG:
-        notes.append(f"tilt: {tilt:.1f} deg")
-    elif axial_tilt_deg(headers[0]) > _NOTABLE_DEG:
+        multiples = distances[odd] / usual
+        missing = int(np.sum(np.rint(multiples) - 1)) if np.all(_is_whole(multiples)) else 0
+        span = f"slice distances {distances.min():.4g} to {distances.max():.4g} mm where {usual:.4g} mm is usual"
+        count = np.count_nonzero(odd)
+        notes.append(f"gap: {span}, {count} odd, {missing} missing" if missing else f"uneven: {span}, {count} odd")
+    if axial_tilt_deg(headers[0]) > NOTABLE_DEG and tilt_deg(headers) <= NOTABLE_DEG:
         notes.append(f"oblique: {axial_tilt_deg(headers[0]):.1f} deg")
     if not all(header.has_rescale for header in headers):
         notes.append("no rescale: RescaleIntercept is missing, stored values taken as HU")
@@ -120,8 +130,8 @@ def commonest(rejections: Sequence[Rejection]) -> str:
     return Counter(rejection.reason for rejection in rejections).most_common(1)[0][0]
 
 
-def _difference(header: SliceHeader, other: SliceHeader) -> str | None:
-    """What keeps two slices from standing in one array, or `None`."""
+def difference(header: SliceHeader, other: SliceHeader) -> str | None:
+    """Say what keeps two slices from standing in one array, or `None`."""
     if header.shape != other.shape:
         return "matrix size"
     if not np.allclose(header.orientation, other.orientation, rtol=0, atol=_SAME_COSINE):
@@ -139,8 +149,10 @@ def _distances_mm(headers: Sequence[SliceHeader]) -> Float[np.ndarray, " gaps"]:
     return -np.diff(heights_mm(headers))
 
 
-def _shear_deg(headers: Sequence[SliceHeader]) -> float:
-    """Angle between the way the slices go and their normal: gantry tilt."""
-    way = np.subtract(headers[0].position_mm, headers[-1].position_mm)
-    cosine = float(way @ slice_normal(headers[0])) / max(float(np.linalg.norm(way)), 1e-9)
-    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
+def _odd(distances_mm: Float[np.ndarray, " gaps"]) -> Bool[np.ndarray, " gaps"]:
+    usual = float(np.median(distances_mm))
+    return np.asarray(np.abs(distances_mm - usual) > max(_UNEVEN_SHARE * usual, _UNEVEN_MM))
+
+
+def _is_whole(multiples: Float[np.ndarray, " gaps"]) -> Bool[np.ndarray, " gaps"]:
+    return np.asarray((multiples > 1.5) & (np.abs(multiples - np.rint(multiples)) < _UNEVEN_SHARE * multiples))

@@ -47,7 +47,9 @@ def discover(paths: Sequence[Path]) -> tuple[list[Source], list[Rejection]]:
             except ReadError as error:
                 rejections.append(Rejection(error.path, error.reason))
             progress.advance()
-    sources += groups.sources()
+    stacks, strays = groups.sources()
+    sources += stacks
+    rejections += strays
     sources.sort(key=lambda source: (str(source.path), str(source.files[0])))
     return sources, sorted(rejections, key=lambda rejection: (rejection.path, rejection.reason))
 

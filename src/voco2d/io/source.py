@@ -19,6 +19,9 @@ class Source:
         files: The files that hold it, sorted.
         patient_id: Identifier that comes before the one in the file; `None` takes the file's.
         series_id: Likewise for the series.
+        part: Which part of a split DICOM series this is, and of how many, both counted from 1; (1, 1) is a whole one.
+        stack: Of the stacks that `files` hold, the one to read: 0 is the largest. Only a multi-frame file needs it,
+            since other stacks are kept apart by their files.
     """
 
     kind: str
@@ -26,6 +29,8 @@ class Source:
     files: tuple[Path, ...]
     patient_id: str | None = None
     series_id: str | None = None
+    part: tuple[int, int] = (1, 1)
+    stack: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,15 @@ class ReadArgs:
             geometry (identity affine, or neither qform nor sform): one letter an axis, of R or L, A or P, S or I.
             "RAS" is what such a header says; many public conversions are truly something else, for example "ARI".
         min_slices: Fewest slices of a volume, at least 2.
+        correct_tilt: Shear the slices of a scan with a tilted gantry onto a rectangular grid.
+        fill_gaps: Interpolate slices where some are missing or their distances are uneven; otherwise the stack is
+            taken as it is and the gaps are noted.
     """
 
     identity_axes: str = "RAS"
     min_slices: int = MIN_SLICES
+    correct_tilt: bool = True
+    fill_gaps: bool = False
 
     def __post_init__(self) -> None:
         if not is_axis_code(self.identity_axes):

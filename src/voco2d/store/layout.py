@@ -54,7 +54,8 @@ def absolute(path: Path | str) -> Path:
 
 def source_identity(source: Source) -> str:
     """Hash of where a source is: its absolute path and its series. A moved source is another one."""
-    return _digest(str(absolute(source.path)), source.series_id or "")
+    part = (f"{source.part[0]}/{source.part[1]}",) if source.part[1] > 1 else ()
+    return _digest(str(absolute(source.path)), source.series_id or "", *part)
 
 
 def source_fingerprint(source: Source) -> str:

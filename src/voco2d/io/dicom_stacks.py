@@ -1,0 +1,131 @@
+"""Splits the slices of one DICOM series into stacks, each of which is one regular volume or close to one.
+
+A series may hold more than one volume: scans before and after contrast, two slabs far apart, a change of matrix or
+field of view, a scout among the slices. The rules, in this order:
+
+1. Slices of a stack share matrix, pixel spacing and orientation.
+2. Their normal is within `MAX_AXIAL_TILT_DEG` of the body's long axis; coronal, sagittal and steep reformats are not.
+3. Acquisition number, then temporal position, split a stack where they tell slices of the same positions apart: most
+   positions of one acquisition occur in another. Acquisitions that follow each other along the body are one scan.
+4. Neighbours stand no further apart than `SLAB_GAP_MM` and ten times the usual distance.
+
+A stack of fewer slices than a volume needs is not made: its files are rejected with what sets them apart.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from voco2d.io.dicom_header import SliceHeader
+from voco2d.io.dicom_series import MAX_AXIAL_TILT_DEG, SAME_POSITION_MM, axial_tilt_deg, difference, heights_mm
+from voco2d.io.source import Rejection
+
+SLAB_GAP_MM = 50.0
+_SLAB_GAP_STEPS = 10.0
+_SHARED_POSITIONS = 0.5
+
+Stack = list[SliceHeader]
+Splitter = Callable[[Stack], list[Stack]]
+
+
+def split_stacks(headers: Sequence[SliceHeader], min_slices: int) -> tuple[list[Stack], list[Rejection]]:
+    """Apply the rules above.
+
+    Args:
+        headers: Slices of one series.
+        min_slices: Fewest slices of a stack.
+
+    Returns:
+        Stacks, the largest first, and a rejection for each slice that is in none. Where no stack is large enough, the
+        largest is returned all the same, so that its reader can say how many slices there were.
+    """
+    stacks: list[tuple[Stack, str]] = [([*headers], "")]
+    for split, why in _RULES:
+        stacks = [
+            (part, before if len(parts) == 1 else why)
+            for stack, before in stacks
+            for parts in [split(stack)]
+            for part in parts
+        ]
+    axial = [entry for entry in stacks if axial_tilt_deg(entry[0][0]) <= MAX_AXIAL_TILT_DEG]
+    axial.sort(key=lambda entry: -len(entry[0]))
+    kept = [entry for entry in axial if len(entry[0]) >= min_slices] or axial[:1]
+    first = (kept or [max(stacks, key=lambda entry: len(entry[0]))])[0][0]
+    rejections = [
+        Rejection(str(header.path), _reason(header, first[0], why))
+        for stack, why in stacks
+        if not any(stack is taken for taken, _ in kept) and stack is not first
+        for header in stack
+    ]
+    return [stack for stack, _ in kept] or [first], rejections
+
+
+def _reason(header: SliceHeader, first: SliceHeader, why: str) -> str:
+    tilt = axial_tilt_deg(header)
+    if tilt > MAX_AXIAL_TILT_DEG:
+        return f"not axial: the slice normal is {tilt:.0f} degrees off the body's long axis"
+    apart = difference(header, first)
+    return f"{apart} differs from the series" if apart else f"{why or 'another stack'} of too few slices for a volume"
+
+
+def _by_geometry(stack: Stack) -> list[Stack]:
+    groups: list[Stack] = []
+    for header in stack:
+        # most slices belong where the one before them does
+        for group in reversed(groups):
+            if difference(header, group[0]) is None:
+                group.append(header)
+                break
+        else:
+            groups.append([header])
+    return groups
+
+
+def _by_key(index: int) -> Splitter:
+    def split(stack: Stack) -> list[Stack]:
+        groups: dict[str, Stack] = defaultdict(list)
+        for header in stack:
+            groups[header.acquisition[index]].append(header)
+        if len(groups) < 2:
+            return [stack]
+        reference = stack[0]
+        positions = {name: _positions(group, reference) for name, group in groups.items()}
+        merged: list[tuple[set[int], Stack]] = []
+        for name, group in groups.items():
+            # pieces that continue each other are one scan; those that repeat each other's positions are not
+            for taken, part in merged:
+                shared = len(taken & positions[name])
+                if shared < _SHARED_POSITIONS * min(len(taken), len(positions[name])):
+                    taken |= positions[name]
+                    part += group
+                    break
+            else:
+                merged.append((set(positions[name]), [*group]))
+        return [part for _, part in merged]
+
+    return split
+
+
+def _by_gap(stack: Stack) -> list[Stack]:
+    heights = heights_mm(stack)
+    order = np.argsort(-heights, kind="stable")
+    steps = -np.diff(heights[order])
+    real = steps[steps > SAME_POSITION_MM]
+    if not real.size:
+        return [stack]
+    wide = np.flatnonzero(steps > max(SLAB_GAP_MM, _SLAB_GAP_STEPS * float(np.median(real))))
+    return [[stack[i] for i in part] for part in np.split(order, wide + 1)]
+
+
+def _positions(stack: Stack, reference: SliceHeader) -> set[int]:
+    heights = heights_mm(stack, reference)
+    return {int(height) for height in np.rint(heights / (10 * SAME_POSITION_MM))}
+
+
+_RULES: tuple[tuple[Splitter, str], ...] = (
+    (_by_geometry, "a group of another geometry"),
+    (_by_key(0), "another acquisition at the same positions"),
+    (_by_key(1), "another temporal position"),
+    (_by_gap, "a slab far from the rest"),
+)
