@@ -147,3 +147,48 @@ def test_each_real_cut_file_is_named(real_data):
     for source in sources:
         with pytest.raises(ReadError):
             read_source(source)
+
+
+def test_an_nnunet_folder_gives_first_channels_and_no_labels(tmp_path):
+    for name in ("imagesTr/ab_0000.nii.gz", "imagesTr/ab_0001.nii.gz", "imagesTs/c_0000.nii.gz", "labelsTr/ab.nii.gz"):
+        (tmp_path / "Dataset001_X" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "Dataset001_X" / name).touch()
+    (tmp_path / "Dataset001_X" / "dataset.json").write_text('{"channel_names": {"0": "CT"}}')
+    sources, rejections = discover([tmp_path])
+    assert [(source.path.name, source.patient_id) for source in sources] == [
+        ("ab_0000.nii.gz", "ab"),
+        ("c_0000.nii.gz", "c"),
+    ]
+    assert [entry.reason for entry in rejections] == ["channel 0001 of a case; only channel 0000 is read"]
+
+
+def test_a_competition_folder_gives_its_images_alone(tmp_path, patient):
+    root = tmp_path / "rsna"
+    patient.write_series(root / "train_images" / "7" / "70", patient.Spec(slices=3))
+    (root / "train_images" / "7" / "70" / "note.txt").write_text("x")
+    for name in ("train.csv", "train_series_meta.csv", "sample_submission.csv"):
+        (root / name).write_text("patient_id\n7\n")
+    (root / "segmentations").mkdir()
+    (root / "segmentations" / "70.nii").touch()
+    for start in (root, tmp_path):
+        sources, rejections = discover([start])
+        assert [(source.patient_id, source.series_id, len(source.files)) for source in sources] == [("7", "70", 3)]
+        assert [entry.path for entry in rejections] == [str(root / "train_images" / "7" / "70" / "note.txt")]
+
+
+def test_a_dicomdir_is_passed_over(tmp_path, patient):
+    patient.write_series(tmp_path, patient.Spec())
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + b"\x04\x00")
+    sources, rejections = discover([tmp_path])
+    assert len(sources) == 1
+    assert rejections == []
+
+
+def test_a_list_in_a_folder_beside_the_data_finds_its_images(tmp_path):
+    (tmp_path / "BTCV" / "imagesTr").mkdir(parents=True)
+    (tmp_path / "BTCV" / "imagesTr" / "a.nii.gz").touch()
+    (tmp_path / "jsons").mkdir()
+    (tmp_path / "jsons" / "btcv.json").write_text(json.dumps({"training": [{"image": "BTCV/imagesTr/a.nii.gz"}]}))
+    sources, rejections = discover([tmp_path / "jsons" / "btcv.json"])
+    assert [source.path.name for source in sources] == ["a.nii.gz"]
+    assert rejections == []

@@ -22,7 +22,7 @@ def centre(mask):
 
 
 def test_formats():
-    assert set(READERS) == {"dicom", "nifti", "numpy"}
+    assert set(READERS) == {"dicom", "nifti", "itk", "numpy"}
 
 
 def test_one_volume_is_asked_for(tmp_path, patient):

@@ -12,7 +12,10 @@ from voco2d.io.source import Rejection
 
 
 def read_dataset_list(path: Path) -> tuple[list[Path], list[Rejection]]:
-    """Return the images a list names, relative to its own folder, whatever the split; labels are not images.
+    """Return the images a list names, whatever the split; labels are not images.
+
+    Names are relative to the list's own folder or, where nothing is there, to the nearest of the folders above it
+    that has the first image: lists are often kept in a `jsons/` folder beside the data.
 
     Returns:
         Existing images in the order of the list, and a rejection for each one that is not there.
@@ -27,7 +30,11 @@ def read_dataset_list(path: Path) -> tuple[list[Path], list[Rejection]]:
     splits = [part for part in content.values() if isinstance(part, list)] if isinstance(content, dict) else [content]
     entries = [entry for split in splits if isinstance(split, list) for entry in split]
     names = [entry.get("image") if isinstance(entry, dict) else entry for entry in entries]
-    images = [path.parent / name for name in names if isinstance(name, str) and _looks_like_a_path(name)]
+    named = [name for name in names if isinstance(name, str) and _looks_like_a_path(name)]
+    base = next(
+        (folder for folder in path.absolute().parents if named and not _why_not(folder / named[0])), path.parent
+    )
+    images = [(path.parent if base == path.absolute().parent else base) / name for name in named]
     if not images:
         raise UsageError(f'{path}: no dataset list; it needs {{"training": [{{"image": PATH}}, …]}}')
     images = list(dict.fromkeys(images))

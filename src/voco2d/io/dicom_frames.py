@@ -9,6 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 
 from voco2d.errors import ReadError
+from voco2d.io.dicom_deflate import open_dicom
 from voco2d.io.dicom_header import (
     DAMAGED_FILE_ERRORS,
     SliceHeader,
@@ -62,7 +63,8 @@ def frame_rescale(dataset: Dataset, frame: int) -> tuple[float, float]:
 
 def _read_frames(path: Path) -> list[SliceHeader]:
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        with open_dicom(path, header_only=True) as file:
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
     except DAMAGED_FILE_ERRORS as error:
         raise ReadError(path, "DICOM header damaged or cut short") from error
     refuse_other_images(dataset, path)

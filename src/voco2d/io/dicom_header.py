@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from voco2d.errors import ReadError
+from voco2d.io.dicom_deflate import open_dicom
+from voco2d.io.dicom_plain import Header, PlainHeader, read_plain_header
 
 DAMAGED_FILE_ERRORS = (
     InvalidDicomError,
@@ -60,7 +62,6 @@ _OTHER_PICTURES = {
     frozenset({"DOSE", "SCREENSAVE", "PROTOCOL"}): "dose or protocol page",
     frozenset({"MIP", "MINIP", "PROJECTION", "VRT", "SSD", "RENDERED"}): "projection or rendering of a volume",
 }
-_DEFER_BYTES = 4096
 _FIRST_GROUPS = (0x0002, 0x0008)
 
 
@@ -132,14 +133,13 @@ def open_header(path: Path, tags: Sequence[str]) -> FileDataset:
         ReadError: When the header is damaged or cut short.
     """
     try:
-        return pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=list(tags), defer_size=_DEFER_BYTES, force=True
-        )
+        with open_dicom(path, header_only=True) as file:
+            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(tags), force=True)
     except DAMAGED_FILE_ERRORS as error:
         raise ReadError(path, "DICOM header damaged or cut short") from error
 
 
-def text(header: Dataset, tag: str) -> str:
+def text(header: Header, tag: str) -> str:
     """Value of a text element, stripped; empty where it is absent, empty or unreadable."""
     try:
         value = header.get(tag)
@@ -148,24 +148,26 @@ def text(header: Dataset, tag: str) -> str:
     return "" if value is None else str(value).strip().strip("\0")
 
 
-def modality_word(header: Dataset) -> str:
+def modality_word(header: Header) -> str:
     """Modality as a short code, "" where absent, "unknown" where it is no code (and might be anything)."""
     modality = text(header, "Modality")
     return modality if re.fullmatch(r"[A-Z0-9]{0,16}", modality) else "unknown"
 
 
-def open_slice_header(path: Path) -> FileDataset:
+def open_slice_header(path: Path) -> Header:
     """Read what `slice_header` needs of one file.
 
     Raises:
         ReadError: When the file is no DICOM, or its header is damaged.
     """
+    if plain := _plain_header(path):
+        return plain
     if not has_dicom_content(path):
         raise ReadError(path, "not a DICOM file" + (" although named .dcm" if path.suffix.lower() == ".dcm" else ""))
     return open_header(path, _SLICE_TAGS)
 
 
-def slice_header(header: FileDataset, path: Path) -> SliceHeader:
+def slice_header(header: Header, path: Path) -> SliceHeader:
     """Check and take over the header of one CT slice.
 
     A missing modality counts as CT, since the RSNA 2023 files have none.
@@ -202,7 +204,14 @@ def slice_header(header: FileDataset, path: Path) -> SliceHeader:
     )
 
 
-def refuse_other_images(header: FileDataset, path: Path) -> None:
+def _plain_header(path: Path) -> PlainHeader | None:
+    try:
+        return read_plain_header(path)
+    except OSError as error:
+        raise ReadError(path, f"can't be opened ({error.strerror})") from error
+
+
+def refuse_other_images(header: Header, path: Path) -> None:
     """Refuse what is no CT picture of a slice, by modality, SOP class (PS3.4 B.5) and image type (PS3.3 C.8.2.1.1.1).
 
     Raises:
@@ -219,7 +228,7 @@ def refuse_other_images(header: FileDataset, path: Path) -> None:
             raise ReadError(path, f"{what}, not a slice of a volume")
 
 
-def numbers(header: Dataset, tag: str) -> tuple[float, ...]:
+def numbers(header: Header, tag: str) -> tuple[float, ...]:
     """Values of a numeric element; empty where it is absent or not numeric."""
     try:
         value: Any = header.get(tag)
@@ -231,7 +240,7 @@ def numbers(header: Dataset, tag: str) -> tuple[float, ...]:
         return ()
 
 
-def _geometry(header: FileDataset, path: Path, tag: str, count: int) -> tuple[float, ...]:
+def _geometry(header: Header, path: Path, tag: str, count: int) -> tuple[float, ...]:
     values = numbers(header, tag)
     if len(values) != count or not all(abs(value) < 1e6 for value in values):
         raise ReadError(path, f"{tag} is missing or damaged, so the slice has no place in a volume")

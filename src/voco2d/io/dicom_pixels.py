@@ -11,12 +11,13 @@ from types import TracebackType
 import numpy as np
 import pydicom
 from jaxtyping import Int16, Num
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset
 
 from voco2d.errors import ReadError
-from voco2d.io.dicom_deflate import open_dicom
+from voco2d.io.dicom_deflate import OpenDicom, open_dicom
 from voco2d.io.dicom_frames import ENHANCED_CT, frame_rescale
 from voco2d.io.dicom_header import DAMAGED_FILE_ERRORS, quiet_pydicom, text
+from voco2d.io.dicom_plain import START_BYTES, Header, parse_plain_header
 from voco2d.io.dicom_stored import StoredFrames
 from voco2d.io.hounsfield import HU_FLOOR
 
@@ -54,7 +55,7 @@ class PixelFile:
         try:
             with quiet_pydicom():
                 self._file = open_dicom(path)
-                self._dataset: FileDataset = pydicom.dcmread(self._file, stop_before_pixels=True, force=True)
+                self._dataset = _read_header(self._file)
                 self._frames = StoredFrames(self._file, self._dataset, path)
         except DAMAGED_FILE_ERRORS as error:
             self.close()
@@ -132,6 +133,7 @@ class PixelFile:
 
     def _rescale_of(self, frame: int | None) -> tuple[float, float]:
         if self._is_enhanced:
+            assert isinstance(self._dataset, Dataset)
             slope, intercept = frame_rescale(self._dataset, frame or 0)
         else:
             slope, intercept = (
@@ -172,6 +174,16 @@ def read_slice_hu(path: Path, frame: int | None = None) -> Int16[np.ndarray, "H 
         return file.hu(frame)
 
 
+def _read_header(file: OpenDicom) -> Header:
+    """Read the header and leave the file where the pixel data element begins."""
+    plain = parse_plain_header(file.read(START_BYTES))
+    if plain is None or text(plain, "SOPClassUID") in ENHANCED_CT:
+        file.seek(0)
+        return pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    file.seek(plain.pixels)
+    return plain
+
+
 def _damage(path: Path, error: BaseException) -> ReadError:
     if isinstance(error, NotImplementedError):
         return ReadError(path, "compressed in a way that can't be decoded; convert it to a common syntax")
@@ -191,7 +203,7 @@ def _rescale(stored: Num[np.ndarray, "H W"], slope: float, intercept: float) -> 
     return np.clip(np.rint(stored.astype(np.float64) * slope + intercept), _INT16.min, _INT16.max).astype(np.int16)
 
 
-def _number(dataset: FileDataset, tag: str, empty: float) -> float:
+def _number(dataset: Header, tag: str, empty: float) -> float:
     value = dataset.get(tag)
     return float(empty if value is None or value == "" else value)
 

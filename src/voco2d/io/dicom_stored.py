@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 from pydicom import uid
-from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from rle.utils import decode_pixel_data
@@ -15,6 +14,7 @@ from rle.utils import decode_pixel_data
 from voco2d.errors import ReadError
 from voco2d.io.dicom_codestream import MAX_SLICE_PIXELS, refuse_other_size
 from voco2d.io.dicom_deflate import OpenDicom
+from voco2d.io.dicom_plain import Header
 
 _FASTEST_DECODER = {
     uid.JPEGLSLossless: "pyjpegls",
@@ -39,7 +39,7 @@ class StoredFrames:
         ValueError: The header promises what the file can't hold.
     """
 
-    def __init__(self, file: OpenDicom, dataset: FileDataset, path: Path) -> None:
+    def __init__(self, file: OpenDicom, dataset: Header, path: Path) -> None:
         self._file = file
         implicit, little = dataset.original_encoding
         self._is_little = bool(little)
@@ -54,8 +54,8 @@ class StoredFrames:
         if self.photometric not in _GREY:
             raise ReadError(path, "colour pixels, not a grey slice")
         self.count = int(dataset.get("NumberOfFrames") or 1)
-        self._shape = (int(dataset.Rows), int(dataset.Columns))
-        self._bits = int(dataset.BitsAllocated)
+        self._shape = (_whole(dataset, "Rows"), _whole(dataset, "Columns"))
+        self._bits = _whole(dataset, "BitsAllocated")
         self._stored_bits = int(dataset.get("BitsStored") or self._bits)
         self._high_bit = int(dataset.get("HighBit", self._stored_bits - 1))
         self._is_signed = int(dataset.get("PixelRepresentation") or 0) == 1
@@ -149,7 +149,7 @@ class StoredFrames:
         stored, _ = get_decoder(self._syntax).as_array(frames, index=0, raw=True, decoding_plugin=plugin, **options)
         return stored
 
-    def _padding(self, dataset: FileDataset) -> tuple[int, int] | None:
+    def _padding(self, dataset: Header) -> tuple[int, int] | None:
         """Lowest and highest stored value that are padding (PS3.3 C.7.5.1.1.2)."""
         try:
             values = [dataset.get(tag) for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
@@ -170,7 +170,14 @@ class StoredFrames:
         return int(number) % 2**16 if not self._is_signed and number < 0 else int(number)
 
 
-def _syntax(dataset: FileDataset, is_implicit: bool, is_little: bool) -> uid.UID:
+def _whole(dataset: Header, keyword: str) -> int:
+    value = dataset.get(keyword)
+    if value is None:
+        raise ValueError(f"{keyword} is missing")
+    return int(value)
+
+
+def _syntax(dataset: Header, is_implicit: bool, is_little: bool) -> uid.UID:
     """Transfer syntax; in a file without a meta header the encoding that was found."""
     meta = getattr(dataset, "file_meta", None)
     named = meta.get("TransferSyntaxUID") if meta is not None else None

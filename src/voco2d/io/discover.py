@@ -1,35 +1,49 @@
 """Finds the volumes under files and folders, and lists every file that is none.
 
-A file is DICOM by its content, whatever its name; NIfTI and NumPy go by theirs. Files of the RSNA 2023 layout
-(`train_images/<patient>/<series>/<n>.dcm`) are grouped by their folders without being opened, since the labels are
-keyed by the folders' names and there are more than a million files. Other headers are read one after the other: their
-parsing holds the interpreter's lock, and a pool of threads took two to three times as long.
+A file is DICOM by its content, whatever its name; NIfTI, NRRD, MetaImage and NumPy go by theirs. Files of the RSNA
+2023 layout (`train_images/<patient>/<series>/<n>.dcm`) are grouped by their folders without being opened, since the
+labels are keyed by the folders' names and there are more than a million files. Other headers are read one after the
+other: their parsing holds the interpreter's lock, and a pool of threads took two to three times as long.
 """
 
+import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from voco2d.errors import ReadError, UsageError
 from voco2d.io.dataset_list import read_dataset_list
 from voco2d.io.dicom_groups import DicomGroups
 from voco2d.io.dicom_header import quiet_pydicom
+from voco2d.io.itk_image import ITK_SUFFIXES, detached_data
 from voco2d.io.numpy_array import is_sidecar
+from voco2d.io.path_table import Listed, read_path_table
+from voco2d.io.rsna_layout import IMAGE_FOLDERS, RsnaRoot, find_rsna_root
 from voco2d.io.source import Rejection, Source
+from voco2d.io.volume import MIN_SLICES
 from voco2d.progress import Progress
 
 __all__ = ["Rejection", "Source", "discover"]
 
+_log = logging.getLogger(__name__)
+_IMAGES_TO_LABELS = {"imagesTr": "labelsTr", "imagesTs": "labelsTs", "imagesVal": "labelsVal"}
+_CHANNEL = re.compile(r"(.+)_(\d{4})\.nii(\.gz)?", re.IGNORECASE)
 
-def discover(paths: Sequence[Path]) -> tuple[list[Source], list[Rejection]]:
+
+def discover(paths: Sequence[Path], min_slices: int = MIN_SLICES) -> tuple[list[Source], list[Rejection]]:
     """Find the volumes under `paths`.
 
     Folders are walked, links followed, hidden files and folders passed over in silence. A path to a .json file is
-    read as a list of images (`voco2d.io.dataset_list`). Nothing is said about pixels: a source can still be refused
-    when it is read.
+    read as a list of images (`voco2d.io.dataset_list`), one to a .csv file as a table of paths
+    (`voco2d.io.path_table`). Of a competition folder only the images are looked at, of a folder in the layout of
+    nnU-Net or the Medical Segmentation Decathlon not its labels. A DICOMDIR is passed over: the files it lists are
+    found anyway. Nothing is said about pixels: a source can still be refused when it is read.
 
     Args:
         paths: Files and folders; one that is named twice or lies in another is taken once.
+        min_slices: Fewest slices that make a DICOM stack of their own.
 
     Returns:
         Sources sorted by path, and a rejection for each file that belongs to none, sorted by path.
@@ -37,36 +51,62 @@ def discover(paths: Sequence[Path]) -> tuple[list[Source], list[Rejection]]:
     Raises:
         UsageError: When one of `paths` does not exist or can't be looked at.
     """
-    roots, rejections = _expand(paths)
+    roots, listed, rejections = _expand(paths)
     sources: list[Source] = []
-    groups = DicomGroups()
+    groups = DicomGroups(min_slices)
+    voxels_beside: set[str] = set()
     with Progress("looking for scans", None) as progress, quiet_pydicom():
-        for path in _files(roots, rejections):
+        for found in _walk(roots, rejections):
+            if isinstance(found, Source):
+                sources.append(found)
+                progress.advance(len(found.files))
+                continue
             try:
-                _sort_in(path, sources, groups)
+                _sort_in(found, sources, groups, voxels_beside)
             except ReadError as error:
                 rejections.append(Rejection(error.path, error.reason))
             progress.advance()
     stacks, strays = groups.sources()
-    sources += stacks
-    rejections += strays
-    sources.sort(key=lambda source: (str(source.path), str(source.files[0])))
+    sources = _named([*sources, *stacks], listed)
+    sources.sort(key=lambda source: (str(source.path), str(source.files[0]), source.part))
+    rejections = [entry for entry in [*rejections, *strays] if entry.path not in voxels_beside]
     return sources, sorted(rejections, key=lambda rejection: (rejection.path, rejection.reason))
 
 
-def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[Rejection]]:
-    """Check that `paths` exist and put the images of dataset lists in the place of the lists."""
+def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[Listed], list[Rejection]]:
+    """Check that `paths` exist and put what lists and tables name in their place."""
     roots: list[Path] = []
+    listed: list[Listed] = []
     rejections: list[Rejection] = []
     for path in map(Path, paths):
         _refuse_missing(path)
-        if path.is_file() and path.suffix.lower() == ".json":
-            listed, missing = read_dataset_list(path)
-            roots += listed
+        suffix = path.suffix.lower() if path.is_file() else ""
+        if suffix == ".json":
+            images, missing = read_dataset_list(path)
+            roots += images
+            rejections += missing
+        elif suffix == ".csv":
+            lines, missing = read_path_table(path)
+            roots += [line.path for line in lines]
+            listed += lines
             rejections += missing
         else:
             roots.append(path)
-    return roots, rejections
+    return roots, listed, rejections
+
+
+def _named(sources: Sequence[Source], listed: Sequence[Listed]) -> list[Source]:
+    """Give sources the ids that a table of paths has for them or for the folder they lie in."""
+    by_path = {line.path.absolute(): line for line in listed}
+    named = []
+    for source in sources:
+        places = [place.absolute() for place in (source.path, *source.path.parents, *source.files[:1])]
+        line = next((by_path[place] for place in places if place in by_path), None)
+        if line is not None:
+            ids = (line.patient_id or source.patient_id, line.series_id or source.series_id)
+            source = replace(source, patient_id=ids[0], series_id=ids[1])
+        named.append(source)
+    return named
 
 
 def _refuse_missing(path: Path) -> None:
@@ -79,8 +119,11 @@ def _refuse_missing(path: Path) -> None:
     raise UsageError(f"{path} {problem}; name an existing file or folder")
 
 
-def _files(roots: Sequence[Path], rejections: list[Rejection]) -> Iterator[Path]:
-    """Yield every visible file once, folders before single files; folders that can't be listed are rejected."""
+def _walk(roots: Sequence[Path], rejections: list[Rejection]) -> Iterator[Path | Source]:
+    """Yield every visible file once, folders before single files; folders that can't be listed are rejected.
+
+    The series of competition folders are yielded as sources, without a look at each file.
+    """
 
     def reject(error: OSError) -> None:
         rejections.append(Rejection(str(error.filename), f"folder can't be listed ({error.strerror})"))
@@ -93,6 +136,12 @@ def _files(roots: Sequence[Path], rejections: list[Rejection]) -> Iterator[Path]
                 folders.clear()
                 continue
             walked.add(real)
+            competition = _competition(Path(folder), folders)
+            if competition is not None:
+                folders.clear()
+                yield from _competition_series(competition, walked)
+                continue
+            _leave_out_labels(Path(folder), folders, names)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
     given: set[Path] = set()
@@ -103,7 +152,47 @@ def _files(roots: Sequence[Path], rejections: list[Rejection]) -> Iterator[Path]
             yield file
 
 
-def _sort_in(path: Path, sources: list[Source], groups: DicomGroups) -> None:
+def _competition(folder: Path, folders: Sequence[str]) -> RsnaRoot | None:
+    likely = folder.absolute().name in IMAGE_FOLDERS or not set(IMAGE_FOLDERS).isdisjoint(folders)
+    return find_rsna_root(folder) if likely else None
+
+
+def _competition_series(root: RsnaRoot, walked: set[str]) -> Iterator[Path | Source]:
+    for folder in root.image_folders:
+        walked.add(os.path.realpath(folder))
+        for patient in _visible(folder):
+            if not patient.is_dir():
+                yield Path(patient.path)
+                continue
+            walked.add(os.path.realpath(patient.path))
+            for series in _visible(patient.path):
+                if not series.is_dir():
+                    yield Path(series.path)
+                    continue
+                walked.add(os.path.realpath(series.path))
+                names = [entry.name for entry in _visible(series.path)]
+                files = tuple(Path(series.path, name) for name in names if name.lower().endswith(".dcm"))
+                if files:
+                    yield Source("dicom", Path(series.path), files, patient.name, series.name)
+                yield from (Path(series.path, name) for name in names if not name.lower().endswith(".dcm"))
+
+
+def _visible(folder: Path | str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _leave_out_labels(folder: Path, folders: list[str], names: list[str]) -> None:
+    """Drop label folders that stand beside image folders, and the list that describes both."""
+    labels = [label for images, label in _IMAGES_TO_LABELS.items() if images in folders and label in folders]
+    if labels:
+        _log.info("%s: %s left out, labels are no scans", folder, " and ".join(labels))
+        folders[:] = [name for name in folders if name not in labels]
+    if not set(_IMAGES_TO_LABELS).isdisjoint(folders) and "dataset.json" in names:
+        names.remove("dataset.json")
+
+
+def _sort_in(path: Path, sources: list[Source], groups: DicomGroups, voxels_beside: set[str]) -> None:
     """Add one file to what it belongs to.
 
     Raises:
@@ -113,8 +202,27 @@ def _sort_in(path: Path, sources: list[Source], groups: DicomGroups) -> None:
     if not path.is_file() and path.exists():
         raise ReadError(path, "not an ordinary file")
     if name.endswith((".nii", ".nii.gz")):
-        sources.append(Source("nifti", path, (path,)))
+        sources.append(_nifti(path))
     elif name.endswith(".npy"):
         sources.append(Source("numpy", path, (path,)))
-    elif not is_sidecar(path):
+    elif name.endswith(ITK_SUFFIXES):
+        beside = detached_data(path)
+        if beside is not None:
+            voxels_beside.add(str(beside))
+        sources.append(Source("itk", path, (path,) if beside is None else (path, beside)))
+    elif name != "dicomdir" and not is_sidecar(path):
         groups.add(path)
+
+
+def _nifti(path: Path) -> Source:
+    """A NIfTI file; in a folder of nnU-Net images the case is its name without the channel.
+
+    Raises:
+        ReadError: For channels but the first.
+    """
+    case = _CHANNEL.fullmatch(path.name) if path.parent.name in _IMAGES_TO_LABELS else None
+    if case is None:
+        return Source("nifti", path, (path,))
+    if case.group(2) != "0000":
+        raise ReadError(path, f"channel {case.group(2)} of a case; only channel 0000 is read")
+    return Source("nifti", path, (path,), case.group(1), case.group(1))

@@ -3,12 +3,14 @@
 Formats other than DICOM don't say what their numbers mean, so their values have to.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
 from voco2d.errors import ReadError
+from voco2d.io.spool import allocate, planes, release
 from voco2d.types import HuVolume
 
 HU_FLOOR = -1024
@@ -23,18 +25,19 @@ _LABEL_SAME_NEIGHBOUR = 0.6
 _SAMPLE = 4_000_000
 _BRIGHT_HU = 4000
 _BRIGHT_SHARE = 0.01
+_RELEASE_EVERY = 64
 
 
 def to_int16(hu: Shaped[np.ndarray, "Z H W"]) -> HuVolume:
     """Round to int16, with values below `HU_FLOOR` raised to it and values above int16's range lowered to it."""
-    rounded = np.rint(hu) if hu.dtype.kind == "f" else hu
-    return np.asarray(np.clip(rounded, HU_FLOOR, np.iinfo(np.int16).max), np.int16)
+    return _by_plane(hu, lambda plane: np.rint(plane) if hu.dtype.kind == "f" else plane)
 
 
 def from_window(values: Shaped[np.ndarray, "Z H W"], top: float, window_hu: tuple[float, float]) -> HuVolume:
     """Map values 0…`top` linearly to the HU window (low, high) they were made with."""
     low, high = window_hu
-    return to_int16(values.astype(np.float32) * np.float32((high - low) / top) + np.float32(low))
+    slope = np.float32((high - low) / top)
+    return _by_plane(values, lambda plane: np.rint(plane.astype(np.float32) * slope + np.float32(low)))
 
 
 def refuse_unreal(array: Shaped[np.ndarray, "..."], path: Path) -> None:
@@ -46,7 +49,7 @@ def refuse_unreal(array: Shaped[np.ndarray, "..."], path: Path) -> None:
     if array.dtype.kind not in "iufb":
         raise ReadError(path, f"voxels of type {array.dtype} are not Hounsfield units; store one number a voxel")
     if array.dtype.kind == "f":
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        bad = sum(part.size - int(np.count_nonzero(np.isfinite(part))) for part in planes(array))
         if bad:
             raise ReadError(
                 path, f"{bad} of {array.size} voxels are NaN or infinite; set them to {HU_FLOOR} (air) and save again"
@@ -54,14 +57,14 @@ def refuse_unreal(array: Shaped[np.ndarray, "..."], path: Path) -> None:
 
 
 def guess_hounsfield(
-    array: Shaped[np.ndarray, "Z H W"], path: Path, allow_windowed: bool = True
+    array: Shaped[np.ndarray, "Z H W"], path: Path, windowed_hu: tuple[float, float] | None = WINDOWED_HU
 ) -> tuple[HuVolume, tuple[str, ...]]:
     """Turn values of unknown meaning into HU, where they can be HU or a windowed 8-bit picture of them.
 
     Args:
         array: Voxels.
         path: Named in the error.
-        allow_windowed: Accept values 0…255 as `WINDOWED_HU`, with a note.
+        windowed_hu: Accept values 0…255 as this window, with a note; not at all when None.
 
     Returns:
         The HU array and the notes on it.
@@ -75,9 +78,9 @@ def guess_hounsfield(
         raise ReadError(path, f"every voxel is {low:g}; there is no image in it")
     if is_label_map(array):
         raise ReadError(path, "label map, not a CT volume; give the image it belongs to")
-    if low >= 0 and 127 < high <= 255 and allow_windowed:
-        note = f"windowed: values 0 to 255 taken as a window of {WINDOWED_HU[0]:g} to {WINDOWED_HU[1]:g} HU"
-        return from_window(array, 255.0, WINDOWED_HU), (note,)
+    if low >= 0 and 127 < high <= 255 and windowed_hu is not None:
+        note = f"windowed: values 0 to 255 taken as a window of {windowed_hu[0]:g} to {windowed_hu[1]:g} HU"
+        return from_window(array, 255.0, windowed_hu), (note,)
     _refuse_implausible(array, low, high, path)
     return to_int16(array), ()
 
@@ -99,12 +102,32 @@ def is_label_map(array: Shaped[np.ndarray, "Z H W"]) -> bool:
 def _same_neighbour_share(array: Shaped[np.ndarray, "Z H W"]) -> float:
     """Share of non-zero voxels that equal the next one, the median of the three axes."""
     shares = []
+    thinned = array[:: max(1, array.shape[0] * array[:1].size // _SAMPLE)] if array.size > 2 * _SAMPLE else array
     for axis in range(3):
-        lined = np.moveaxis(array, axis, 0)
+        lined = np.moveaxis(thinned if axis else _middle(array), axis, 0)
         inside = lined[1:] != 0
         same = int(np.count_nonzero((lined[1:] == lined[:-1]) & inside))
         shares.append(same / max(1, int(np.count_nonzero(inside))))
     return float(np.median(shares))
+
+
+def _middle(array: Shaped[np.ndarray, "Z H W"]) -> Shaped[np.ndarray, "few H W"]:
+    """Neighbouring slices from the middle, about as many voxels as are looked at."""
+    depth = array.shape[0]
+    few = max(2, min(depth, _SAMPLE // max(1, array[:1].size)))
+    start = (depth - few) // 2
+    return array[max(0, start) : max(0, start) + few]
+
+
+def _by_plane(values: Shaped[np.ndarray, "Z H W"], turn: Callable[[np.ndarray], np.ndarray]) -> HuVolume:
+    """Turn slice by slice, so that no copy of the whole volume but the result is ever made."""
+    result = allocate((values.shape[0], values.shape[1], values.shape[2]))
+    limits = np.iinfo(np.int16)
+    for z, plane in enumerate(planes(values)):
+        result[z] = np.clip(turn(plane), HU_FLOOR, limits.max)
+        if z % _RELEASE_EVERY == 0:
+            release(result)
+    return result
 
 
 def _refuse_implausible(array: Shaped[np.ndarray, "Z H W"], low: float, high: float, path: Path) -> None:

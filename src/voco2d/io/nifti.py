@@ -4,6 +4,7 @@ The header's RAS affine is turned to LPS. What a header can't be trusted with is
 geometry was stored), a qform and an sform that disagree, 8-bit values in place of Hounsfield units.
 """
 
+import gzip
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from voco2d.errors import ReadError
 from voco2d.io.hounsfield import guess_hounsfield, refuse_unreal
 from voco2d.io.orientation import Affine, axes_affine, obliquity_deg, split_affine, swap_lps_ras, to_patient_axes
 from voco2d.io.source import ReadArgs, Rejection, Source
+from voco2d.io.spool import IN_MEMORY_BYTES, allocate, release
 from voco2d.io.volume import MAX_VOXELS, Volume
 
 _MAX_GZIP_RATIO = 1040
 _NOTABLE_DEG = 1.0
+_PIECE_BYTES = 8 * 2**20
+_RELEASE_EVERY = 64
 _DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, OverflowError, MemoryError, zlib.error)
 _BAD_HEADER = (nib.filebasedimages.ImageFileError, HeaderDataError, WrapStructError)
 
@@ -48,7 +52,7 @@ def read_nifti(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection,
     refuse_unreal(turned, path)
     if turned.shape[0] < args.min_slices:
         raise ReadError(path, f"{turned.shape[0]} axial slices, a volume needs at least {args.min_slices}")
-    hu, value_notes = guess_hounsfield(turned, path)
+    hu, value_notes = guess_hounsfield(turned, path, args.windowed_hu)
     if obliquity_deg(affine) > _NOTABLE_DEG:
         notes.append(f"oblique: {obliquity_deg(affine):.1f} deg")
     spacing_mm, direction, origin_mm = split_affine(affine)
@@ -125,7 +129,45 @@ def _voxels(image: Any, path: Path) -> Shaped[np.ndarray, "a b c"]:
     try:
         slope, inter = image.dataobj.slope, image.dataobj.inter
         plain = (slope, inter) == (1, 0)
+        dtype = np.dtype(image.get_data_dtype())
+        size = dtype.itemsize * int(np.prod(image.shape))
+        if path.suffix.lower() == ".gz" and size > IN_MEMORY_BYTES:
+            array = _unpack(path, int(image.dataobj.offset), size).view(dtype).reshape(image.shape[:3], order="F")
+            return array if plain else _scaled(array, float(slope), float(inter))
         array = image.dataobj.get_unscaled() if plain else image.get_fdata(dtype=np.float32, caching="unchanged")
         return np.asarray(array).reshape(image.shape[:3])
     except (*_BAD_HEADER, *_DAMAGED) as error:
         raise ReadError(path, f"voxels damaged or cut short ({type(error).__name__})") from error
+
+
+def _unpack(path: Path, offset: int, size: int) -> Shaped[np.ndarray, " bytes"]:
+    """Unpack the voxels of a large .nii.gz to disk piece by piece, since as a whole they might not fit in memory.
+
+    Raises:
+        EOFError: The file ends before `size` bytes.
+    """
+    raw = allocate((1, 1, -(-size // 2))).reshape(-1).view(np.uint8)[:size]
+    with gzip.open(path) as file:
+        file.seek(offset)
+        done = 0
+        while done < size:
+            piece = file.read(min(_PIECE_BYTES, size - done))
+            if not piece:
+                raise EOFError("fewer voxels than promised")
+            raw[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+            done += len(piece)
+            release(raw)
+    return raw
+
+
+def _scaled(array: Shaped[np.ndarray, "a b c"], slope: float, inter: float) -> Shaped[np.ndarray, "a b c"]:
+    """Apply the header's scale plane by plane of the last axis, which is the slowest; the result is rounded."""
+    scaled = np.moveaxis(allocate((array.shape[2], array.shape[0], array.shape[1])), 0, 2)
+    limits = np.iinfo(np.int16)
+    for z in range(array.shape[2]):
+        values = np.rint(array[..., z].astype(np.float32) * slope + inter)
+        scaled[..., z] = np.clip(values, limits.min, limits.max)
+        if z % _RELEASE_EVERY == 0:
+            release(array)
+            release(scaled)
+    return scaled

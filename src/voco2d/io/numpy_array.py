@@ -168,7 +168,7 @@ def _load(path: Path) -> Shaped[np.ndarray, "a b c"]:
 
 def _hounsfield(array: Shaped[np.ndarray, "Z H W"], sidecar: Sidecar, path: Path) -> HuVolume:
     if sidecar.window_hu is None:
-        hu, _ = guess_hounsfield(array, path, allow_windowed=False)
+        hu, _ = guess_hounsfield(array, path, windowed_hu=None)
         return hu
     refuse_unreal(array, path)
     top = 1.0 if array.dtype.kind == "f" else 255.0

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from voco2d.errors import ReadError
 from voco2d.io.dicom import read_dicom
 from voco2d.io.discover import discover
+from voco2d.io.itk_image import read_itk
 from voco2d.io.nifti import read_nifti
 from voco2d.io.numpy_array import read_numpy
 from voco2d.io.source import ReadArgs, Rejection, Source
@@ -18,7 +19,7 @@ _NAMED_IN_ERROR = 3
 _DEFAULTS = ReadArgs()
 
 READERS: Mapping[str, Callable[[Source, ReadArgs], tuple[Volume, tuple[Rejection, ...]]]] = MappingProxyType(
-    {"dicom": read_dicom, "nifti": read_nifti, "numpy": read_numpy}
+    {"dicom": read_dicom, "nifti": read_nifti, "itk": read_itk, "numpy": read_numpy}
 )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voco2d.errors import ConfigError
+from voco2d.io.hounsfield import WINDOWED_HU
 from voco2d.io.orientation import is_axis_code
 from voco2d.io.volume import MIN_SLICES
 
@@ -54,6 +55,7 @@ class ReadArgs:
         identity_axes: Directions in which the three array axes of a NIfTI file increase when its header stores no
             geometry (identity affine, or neither qform nor sform): one letter an axis, of R or L, A or P, S or I.
             "RAS" is what such a header says; many public conversions are truly something else, for example "ARI".
+        windowed_hu: Low and high HU of the window that 8-bit values (0 to 255) are taken for, where no file says it.
         min_slices: Fewest slices of a volume, at least 2.
         correct_tilt: Shear the slices of a scan with a tilted gantry onto a rectangular grid.
         fill_gaps: Interpolate slices where some are missing or their distances are uneven; otherwise the stack is
@@ -61,6 +63,7 @@ class ReadArgs:
     """
 
     identity_axes: str = "RAS"
+    windowed_hu: tuple[float, float] = WINDOWED_HU
     min_slices: int = MIN_SLICES
     correct_tilt: bool = True
     fill_gaps: bool = False
@@ -70,5 +73,7 @@ class ReadArgs:
             raise ConfigError(
                 f"identity_axes is {self.identity_axes!r}; give one letter an axis, of R or L, A or P, S or I, e.g. RAS"
             )
+        if not self.windowed_hu[0] < self.windowed_hu[1]:
+            raise ConfigError(f"windowed_hu is {self.windowed_hu}; the first must be below the second")
         if self.min_slices < 2:
             raise ConfigError(f"min_slices is {self.min_slices}; a volume needs at least 2 slices to have a spacing")
