@@ -4,7 +4,7 @@
 set -euo pipefail
 work=$1
 here=$(cd "$(dirname "$0")" && pwd)
-cohort=(--enriched size=192 mean_slices=48 masks=false)
+cohort=(--enriched size=192 mean_slices=48 masks=false incomplete_share=0)
 
 voco2d phantom "$work/train" --patients 600 --seed 1 "${cohort[@]}"
 voco2d phantom "$work/test" --patients 200 --seed 2 "${cohort[@]}"

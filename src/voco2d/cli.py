@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from voco2d.errors import Voco2dError
 from voco2d.version import VERSION
@@ -16,6 +17,12 @@ from voco2d.version import VERSION
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
 _CONFIGURABLE = ("phantom", "prepare", "pretrain", "finetune")
 """Commands that take `key=value` words after their options."""
+_CHATTY = (
+    *("pydicom", "matplotlib", "PIL", "fontTools", "lightning_fabric", "lightning.fabric", "asyncio", "distributed"),
+    # told to tell more, those of remote file systems would tell keys and signed addresses
+    *("fsspec", "s3fs", "gcsfs", "adlfs", "botocore", "aiobotocore", "aiohttp", "azure", "google", "urllib3"),
+)
+"""Loggers of libraries, kept to warnings whatever `--verbose` says."""
 _FLAGS = ("--resume", "--enriched", "--verbose")
 """Options without a value."""
 
@@ -40,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.overrides = overrides
     options.main = main  # the demo runs the other commands
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s")
-    for chatty in ("pydicom", "matplotlib", "PIL", "fontTools", "lightning_fabric", "lightning.fabric"):
+    for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         code: int = import_module(f"voco2d.commands.{options.command}").run(options)
@@ -99,6 +106,17 @@ def _count(text: str) -> int:
     return value
 
 
+def _location(text: str) -> Any:
+    """Take a path or a URL; what URLs need is imported only for one."""
+    if "://" not in text:
+        return Path(text)
+    location: Any = import_module("voco2d.store.location")
+    try:
+        return location.parse_location(text)
+    except Voco2dError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _out(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=what)
 
@@ -120,13 +138,47 @@ def _prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="+", type=Path, metavar="SRC", help="RSNA root, DICOM folders, NIfTI or .npy files, or trees"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="STORE", help="the store to make or to continue")
+    parser.add_argument(
+        "--out",
+        type=_location,
+        required=True,
+        metavar="STORE",
+        help="the store to make or to continue: a folder, or a URL such as s3://bucket/store",
+    )
     parser.add_argument("--config", metavar="FILE", help="YAML with the keys of `prepare`")
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="scheduler of a dask cluster that does the work, or local:N to try it out; sources and STORE must have "
+        "the same paths on all its machines (a shared file system, or a URL for STORE)",
+    )
+    parser.add_argument(
+        "--masks", type=Path, metavar="DIR", help="organ masks to crop by (sets preprocess.organ_crop=masks)"
+    )
+
+
+def _cohort(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=_location, metavar="STORE", help="made by `voco2d prepare`")
+    _out(parser, "folder for folds.csv, series.csv, pretrain_fold<k>.csv, labels.csv and cohort.json")
+    parser.add_argument("--labels", type=Path, metavar="CSV", help="as RSNA's train.csv (default: STORE/labels.csv)")
+    parser.add_argument("--folds", type=_count, default=5, help="default %(default)s")
+    parser.add_argument("--seed", type=_count, default=0, help="default %(default)s")
+    parser.add_argument(
+        "--use-folds", type=Path, metavar="CSV", help="adopt folds: patient_id and fold, or fold1, fold2, … as 0/1"
+    )
+    parser.add_argument("--meta", type=Path, metavar="CSV", help="as RSNA's train_series_meta.csv (default: as stored)")
+    parser.add_argument(
+        "--pretrain-list",
+        type=Path,
+        metavar="CSV|RUN|CKPT",
+        help="patients that pretraining sees, or a pretraining run: refused where patients are validated on",
+    )
+    parser.add_argument("--fold", type=_count, metavar="K", help="with --pretrain-list: only this fold is validated on")
 
 
 def _pretrain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", type=Path, metavar="STORE", help="made by `voco2d prepare`")
+    parser.add_argument("store", type=_location, metavar="STORE", help="made by `voco2d prepare`")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--config", metavar="PRESET|FILE", help="voco2d (default), paper-v2, or a YAML file")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
@@ -141,11 +193,19 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
         "run_folds=1 validates on",
     )
     parser.add_argument("--folds", type=_count, default=5, help="folds of that fine-tuning (default %(default)s)")
+    parser.add_argument(
+        "--cohort", type=Path, metavar="DIR", help="made by `voco2d cohort`: pretrain on what --fold K allows, no more"
+    )
+    parser.add_argument("--fold", type=_count, metavar="K", help="with --cohort: the fold to be validated on")
 
 
 def _finetune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", type=Path, metavar="STORE", help="made by `voco2d prepare`")
-    parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help="as RSNA's train.csv")
+    parser.add_argument("store", type=_location, metavar="STORE", help="made by `voco2d prepare`")
+    parser.add_argument(
+        "--labels", type=Path, metavar="CSV", help="as RSNA's train.csv (default: the cohort's, or STORE/labels.csv)"
+    )
+    parser.add_argument("--cohort", type=Path, metavar="DIR", help="made by `voco2d cohort`: take its folds")
+    parser.add_argument("--fold", type=_count, metavar="K", help="with --cohort: train and validate this fold alone")
     parser.add_argument(
         "--init", required=True, metavar="CKPT|imagenet|random", help="a pretraining run or weights file, or a word"
     )
@@ -159,6 +219,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="made by `voco2d finetune`")
     parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of predictions")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="organ masks, for a model of organ_crop=masks")
     parser.add_argument(
         "--identity-axes", metavar="CODE", default=None, help="axis directions of NIfTI files without geometry"
     )
@@ -189,6 +250,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("demo", "the whole story on a phantom cohort, with a report", _demo),
     ("phantom", "write a synthetic cohort in the RSNA 2023 layout", _phantom),
     ("prepare", "turn CT files of any kind into a store of prepared volumes", _prepare),
+    ("cohort", "split the patients of a store into folds, and keep pretraining off them", _cohort),
     ("pretrain", "pretrain a backbone on a store, without labels", _pretrain),
     ("finetune", "train the injury classifier on a store and a label table", _finetune),
     ("predict", "grade raw scans with a trained classifier", _predict),

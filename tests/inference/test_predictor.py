@@ -13,7 +13,7 @@ from voco2d.errors import CheckpointError, ConfigError, ReadError, UsageError
 from voco2d.evaluation.tables import check_predictions
 from voco2d.inference.predictor import PREDICTION_COLUMNS
 from voco2d.io.discover import discover
-from voco2d.io.readers import read_volume
+from voco2d.io.readers import ReadArgs, read_volume
 from voco2d.models.checkpoint import save_weights
 from voco2d.models.classifier import CLASSIFIER_KIND, Classifier, ClassifierArgs, class_probabilities
 from voco2d.preprocessing.preprocess import PreprocessArgs, preprocess
@@ -115,7 +115,7 @@ def test_a_decoder_that_breaks_is_a_row_without_its_words(
     def broken(_: object) -> dict[str, float]:
         raise AttributeError("Doe^John")
 
-    monkeypatch.setattr(predictor, "predict_volume", broken)
+    monkeypatch.setattr(predictor, "_grade", broken)
     table, _ = predictor.predict_many([scan])
     assert table["reason"].tolist() == ["could not be graded (AttributeError)"]
 
@@ -166,3 +166,24 @@ def test_settings_of_another_version_are_refused(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_refused(run: Path, device: str) -> None:
     with pytest.raises(ConfigError, match=f"device={device}"):
         Predictor(run, device=device)
+
+
+def test_a_model_of_organ_masks_says_where_it_had_none(tmp_path: Path) -> None:
+    write_fold(tmp_path / "run", 0, preprocess=to_tree(replace(PREPROCESS, organ_crop="masks")))
+    scan = write_scan(tmp_path / "scans" / "one.npy")
+    table, _ = Predictor(tmp_path / "run", masks=tmp_path / "scans").predict_many([scan])
+    assert table["status"].tolist() == ["assessed"]
+    assert table["reason"].tolist() == ["organ box: none, no mask of this series, crop to the body instead"]
+    check_predictions(table)
+
+
+def test_masks_are_refused_for_a_model_that_was_trained_without(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="organ_crop=masks"):
+        Predictor(run, masks=tmp_path)
+
+
+def test_settings_of_older_runs_mean_what_was_done_then(tmp_path: Path) -> None:
+    write_fold(tmp_path / "run", 0, preprocess={"size": [8, 32, 32]}, read={"identity_axes": "ARI"})
+    predictor = Predictor(tmp_path / "run")
+    assert predictor.preprocess_args == replace(PREPROCESS, drop_partial=False)
+    assert predictor.read_args == ReadArgs(identity_axes="ARI", correct_tilt=False)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from voco2d.preprocessing.intensity import window_hu
+from voco2d.preprocessing.intensity import WINDOWS, window_hu
 
 
 def test_numpy_int16_becomes_float32_without_overflow() -> None:
@@ -28,3 +28,8 @@ def test_floats_keep_their_type(dtype: type) -> None:
 def test_empty_window_is_refused() -> None:
     with pytest.raises(ValueError, match="low must be below high"):
         window_hu(np.zeros(3, dtype=np.float32), 250, 250)
+
+
+def test_named_windows_are_windows() -> None:
+    for low, high in WINDOWS.values():
+        assert window_hu(np.array([low, (low + high) / 2, high]), low, high).tolist() == [0.0, 0.5, 1.0]

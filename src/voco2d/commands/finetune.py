@@ -1,16 +1,44 @@
 """`voco2d finetune`: train the classifier on labels."""
 
 import argparse
+from pathlib import Path
 
 from voco2d.config import resolve
+from voco2d.data.cohort_folder import CohortFolder
+from voco2d.errors import ConfigError, UsageError
 from voco2d.inference.report import report_run
 from voco2d.training.finetune import FinetuneArgs, finetune
 
 
 def run(options: argparse.Namespace) -> int:
-    """Fine-tune all folds, then write the run's page."""
-    args = resolve(FinetuneArgs, options.config, options.overrides)
-    finetune(options.store, options.labels, options.init, options.out, args, resume=options.resume)
+    """Fine-tune all folds, or the one of `--fold`, then write the run's page."""
+    cohort = None if options.cohort is None else CohortFolder.read(options.cohort)
+    args = resolve(FinetuneArgs, options.config, [*_cohort_overrides(options, cohort), *options.overrides])
+    if cohort is not None and args.folds != cohort.count:
+        raise ConfigError(f"folds={args.folds}: {options.cohort} has {cohort.count} folds; leave folds out")
+    labels = _labels_path(options, cohort)
+    folds = None if cohort is None else cohort.folds
+    finetune(options.store, labels, options.init, options.out, args, resume=options.resume, folds=folds)
     table = options.out / "oof_predictions.csv"
     print(f"out-of-fold predictions: {table}; report: {report_run(options.out)}")
     return 0
+
+
+def _cohort_overrides(options: argparse.Namespace, cohort: CohortFolder | None) -> list[str]:
+    """Say in the words of the configuration what the cohort decides; the user's own words come after it."""
+    if cohort is None:
+        if options.fold is not None:
+            raise UsageError(f"--fold {options.fold}: needs --cohort DIR, made by `voco2d cohort`")
+        return []
+    if options.fold is None:
+        return [f"folds={cohort.count}"]
+    cohort.check_fold(options.fold)
+    return [f"folds={cohort.count}", f"fold={options.fold}"]
+
+
+def _labels_path(options: argparse.Namespace, cohort: CohortFolder | None) -> Path:
+    choices = [options.labels, cohort and cohort.labels, options.store / "labels.csv"]
+    path = next((path for path in choices if path is not None and (path == options.labels or path.is_file())), None)
+    if path is None:
+        raise UsageError(f"{options.store}: the store has no labels.csv; give --labels CSV, as RSNA's train.csv")
+    return Path(path)

@@ -17,13 +17,14 @@ def run(options: argparse.Namespace) -> int:
     """Grade what can be read and count the rest; 1 where nothing could be graded.
 
     Raises:
-        UsageError: The output is a folder or lies in a store, or the inputs hold no scan at all.
+        UsageError: The output is a folder or lies in a store, the inputs hold no scan at all, or the folder of
+            masks is missing or of no use to the model.
     """
     refuse_folder(options.out)
     if (options.out.parent / "store.json").is_file():
         raise UsageError(f"{options.out}: lies in a store, whose quarantine.csv it would replace; choose another --out")
     read = None if options.identity_axes is None else ReadArgs(identity_axes=options.identity_axes)
-    predictor = Predictor(options.model, device=options.device, read=read)
+    predictor = Predictor(options.model, device=options.device, read=read, masks=options.masks)
     predictions, rejections = predictor.predict_many(options.inputs)
     if predictions.empty:
         reason = f"; {rejections[0].path}: {rejections[0].reason}" if rejections else ""

@@ -18,7 +18,8 @@ from voco2d.io.readers import ReadArgs, read_source, read_volume
 from voco2d.io.volume import Volume
 from voco2d.models.checkpoint import Metadata, newest_weights
 from voco2d.models.classifier import Classifier, class_probabilities, load_classifier
-from voco2d.preprocessing.preprocess import PreprocessArgs, preprocess
+from voco2d.preprocessing.organ_crop import NO_ORGAN_BOX, check_organ_crop
+from voco2d.preprocessing.preprocess import PreprocessArgs, prepare_volume, settings_tree
 from voco2d.preprocessing.readout import ReadoutArgs, read_out
 from voco2d.progress import track
 from voco2d.targets import CLASS_COLUMNS
@@ -40,18 +41,25 @@ class Predictor:
         run: A run folder of `voco2d finetune`, or the weights of one fold.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         read: How raw files are read; as the store that was trained on was read, by default.
+        masks: Folder of organ masks, for a model that was trained with organ_crop=masks. A series without a mask is
+            cropped to the body, as it would have been for training; `predict_many` says so in its `reason`.
 
     Raises:
         CheckpointError: There are no weights, they are damaged, or they are not those of a classifier.
-        ConfigError: The device is unknown or not there.
+        ConfigError: The device is unknown or not there, or the model needs TotalSegmentator and that is missing.
+        UsageError: The folder of masks does not exist, or the model was trained without masks.
     """
 
-    def __init__(self, run: Path | str, device: str = "cpu", read: ReadArgs | None = None) -> None:
+    def __init__(
+        self, run: Path | str, device: str = "cpu", read: ReadArgs | None = None, masks: Path | None = None
+    ) -> None:
         self._device = _choose_device(device)
         loaded = [load_classifier(path) for path in _fold_files(Path(run))]
         description = _common_description([metadata for _, metadata in loaded], run)
-        self.read_args = read or _settings(ReadArgs, description["read"], run)
-        self.preprocess_args = _settings(PreprocessArgs, description["preprocess"], run)
+        self.read_args = read or _settings(ReadArgs, _read_tree(description["read"]), run)
+        self.preprocess_args = _settings(PreprocessArgs, settings_tree(description["preprocess"] or {}), run)
+        check_organ_crop(self.preprocess_args.organ_crop, masks)
+        self._masks = masks
         self.readout_args = _settings(ReadoutArgs, description["readout"], run)
         self._classifiers: list[Classifier] = [classifier.to(self._device) for classifier, _ in loaded]
 
@@ -77,11 +85,17 @@ class Predictor:
 
     def predict_volume(self, volume: Volume) -> dict[str, float]:
         """Grade a volume in memory; otherwise as `__call__`."""
-        slices = read_out(preprocess(volume, self.preprocess_args), self.readout_args)
+        return self._grade(volume)[0]
+
+    def _grade(self, volume: Volume) -> tuple[dict[str, float], str]:
+        """Return the probabilities, and what to say about the crop to organs if that was asked for."""
+        prepared = prepare_volume(volume, self.preprocess_args, masks=self._masks)
+        slices = read_out(prepared.hu, self.readout_args)
         probabilities = self._probabilities(slices)
         if not np.isfinite(probabilities).all():
             raise ReadError(volume.source, "the classifier's answer is not finite")
-        return dict(zip(CLASS_COLUMNS, probabilities.tolist(), strict=True))
+        uncropped = [note for note in prepared.notes if note.startswith(NO_ORGAN_BOX)]
+        return dict(zip(CLASS_COLUMNS, probabilities.tolist(), strict=True)), "; ".join(uncropped)
 
     def predict_many(self, inputs: Sequence[Path]) -> tuple[pd.DataFrame, list[Rejection]]:
         """Grade every series found under `inputs`; one that can't be graded never stops the others.
@@ -90,8 +104,8 @@ class Predictor:
             inputs: Whatever `voco2d prepare` takes.
 
         Returns:
-            `PREDICTION_COLUMNS`, one row a series, the classes empty and `reason` filled where it was not assessed;
-            and the files that belong to no row.
+            `PREDICTION_COLUMNS`, one row a series, the classes empty and `reason` filled where it was not assessed
+            (where it was, `reason` only tells of a missing organ mask); and the files that belong to no row.
 
         Raises:
             UsageError: An input does not exist.
@@ -111,7 +125,7 @@ class Predictor:
         try:
             volume, rejected = read_source(source, self.read_args)
             patient_id, series_id = volume.patient_id, volume.series_id
-            graded = self.predict_volume(volume)
+            graded, remark = self._grade(volume)
         except Exception as error:
             # whatever a damaged file makes a decoder raise, the other inputs must still be graded
             _log.debug("%s", source.path, exc_info=True)
@@ -119,7 +133,7 @@ class Predictor:
             if not patient_id:
                 return [], [*rejected, Rejection(str(source.path), reason)]
             return [_ids(patient_id, series_id) | {"status": NOT_ASSESSED, "reason": reason}], list(rejected)
-        return [_ids(patient_id, series_id) | graded | {"status": ASSESSED, "reason": ""}], list(rejected)
+        return [_ids(patient_id, series_id) | graded | {"status": ASSESSED, "reason": remark}], list(rejected)
 
     @torch.inference_mode()
     def _probabilities(self, slices: Float[np.ndarray, "S H W"]) -> Float[np.ndarray, " classes"]:
@@ -154,6 +168,11 @@ def _common_description(folds: Sequence[Metadata], run: Path | str) -> Mapping[s
     if any({key: fold.get(key) for key in _DESCRIPTION} != first for fold in folds):
         raise CheckpointError(f"{run}: its folds were trained with different settings; name one fold's weights")
     return first
+
+
+def _read_tree(tree: Any) -> Any:
+    """Complete the reading of a run of an earlier version, which corrected no tilt."""
+    return {"correct_tilt": False, **tree} if tree else tree
 
 
 def _settings(cls: type[Args], tree: Any, run: Path | str) -> Args:

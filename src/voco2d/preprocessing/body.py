@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int16
 from scipy import ndimage
 
+from voco2d.io.spool import lowest, planes
 from voco2d.types import HuVolume
 
 Box: TypeAlias = tuple[int, int, int, int, int, int]
@@ -22,6 +23,7 @@ _OPENING_SHARE = 100
 _MIN_BODY_SHARE = 0.01
 _CONTOUR_SHARE = 0.25
 _PRESENT_SHARE = 0.02
+_FEW_COMPONENTS = 6
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,15 @@ def find_body(hu: HuVolume, threshold_hu: int = BODY_THRESHOLD_HU) -> Body | Non
     Returns:
         The body, or None where no slice holds a component of at least 1 % of the slice.
     """
-    depth, height, width = hu.shape
+    height, width = hu.shape[1:]
     step = max(1, round(min(height, width) / _COARSE_PIXELS))
     radius = min(height, width) // step // _OPENING_SHARE
-    threshold = max(threshold_hu, int(hu.min()))
-    contours = [contour for z in range(depth) for contour in _contours(hu[z, ::step, ::step], z, threshold, radius)]
+    threshold = max(threshold_hu, lowest(hu))
+    contours = [
+        contour
+        for z, plane in enumerate(planes(hu))
+        for contour in _contours(plane[::step, ::step], z, threshold, radius)
+    ]
     coarse_pixels = -(-height // step) * -(-width // step)
     largest = max((contour.area for contour in contours), default=0)
     if largest < _MIN_BODY_SHARE * coarse_pixels:
@@ -93,12 +99,27 @@ def find_body(hu: HuVolume, threshold_hu: int = BODY_THRESHOLD_HU) -> Body | Non
 
 def _contours(hu: Int16[np.ndarray, "H W"], z: int, threshold_hu: int, radius: int) -> list[_Contour]:
     mask = _open(hu > threshold_hu, radius)
-    if not mask.any():
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
         return []
-    labels, _ = ndimage.label(mask)
-    areas = np.bincount(labels.ravel())[1:]
-    boxes = ndimage.find_objects(labels)
-    return [_Contour(z, int(area), box[0], box[1]) for area, box in zip(areas, boxes, strict=True)]
+    top, left = int(rows[0]), int(columns[0])
+    labels, count = ndimage.label(mask[top : rows[-1] + 1, left : columns[-1] + 1])
+    if count > _FEW_COMPONENTS:
+        areas = np.bincount(labels.ravel())[1:]
+        boxes = ndimage.find_objects(labels)
+        return [_contour(z, int(area), box, top, left) for area, box in zip(areas, boxes, strict=True)]
+    contours = []
+    for label in range(1, count + 1):  # several times as fast as the above for a few
+        part = labels == label
+        h, w = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+        box = (slice(int(h[0]), int(h[-1]) + 1), slice(int(w[0]), int(w[-1]) + 1))
+        contours.append(_contour(z, int(np.count_nonzero(part)), box, top, left))
+    return contours
+
+
+def _contour(z: int, area: int, box: tuple[slice, ...], top: int, left: int) -> _Contour:
+    h, w = box
+    return _Contour(z, area, slice(h.start + top, h.stop + top), slice(w.start + left, w.stop + left))
 
 
 def _open(mask: Mask, radius: int) -> Mask:

@@ -1,8 +1,21 @@
 """HU windows: the range of Hounsfield units that a model sees, mapped to 0…1."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+
+WINDOWS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "paper": (-175.0, 250.0),
+        "abdomen": (-150.0, 250.0),
+        "liver": (-45.0, 105.0),
+        "bone": (-500.0, 1300.0),
+        "lung": (-1350.0, 150.0),
+    }
+)
+"""Named windows, HU: 2D-VoCo's own, then the usual ones of reading rooms."""
 
 
 @runtime_checkable

@@ -1,15 +1,26 @@
 """Resizing, cropping and choosing slices: where a voxel of a prepared volume comes from."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64, Num
+from scipy import sparse
 
 from voco2d.preprocessing.body import Box, body_box
 from voco2d.types import Shape3
 
-__all__ = ["Box", "axis_weights", "body_box", "centre_crop", "evenly_spaced", "resize_area", "resized_slices"]
+__all__ = [
+    "AxisWeights",
+    "Box",
+    "axis_weights",
+    "body_box",
+    "centre_crop",
+    "evenly_spaced",
+    "resize_area",
+    "resized_slices",
+    "weighted_slices",
+]
 
 
 @runtime_checkable
@@ -24,6 +35,9 @@ class Sliceable(Protocol):
 
 
 Array = TypeVar("Array", bound=Sliceable)
+
+AxisWeights: TypeAlias = Float32[np.ndarray, "_ _"]
+"""(target, source) share of each source voxel of one axis in each voxel afterwards."""
 
 
 def evenly_spaced(total: int, count: int) -> Int64[np.ndarray, " count"]:
@@ -86,15 +100,26 @@ def resized_slices(
         size: Voxels along (Z, H, W) afterwards.
         limits: Source values are limited to this range before they are averaged.
     """
-    depth_weights = axis_weights(array.shape[0], size[0])
-    rows = axis_weights(array.shape[1], size[1])
-    columns = np.ascontiguousarray(axis_weights(array.shape[2], size[2]).T)
-    for weights in depth_weights:
+    depth, rows, columns = (axis_weights(source, target) for source, target in zip(array.shape, size, strict=True))
+    return weighted_slices(array, (depth, rows, columns), limits)
+
+
+def weighted_slices(
+    array: Num[np.ndarray, "Z H W"],
+    weights: tuple[AxisWeights, AxisWeights, AxisWeights],
+    limits: tuple[int, int] | None = None,
+) -> Iterator[Float32[np.ndarray, "H2 W2"]]:
+    """Yield slice by slice the weighted sums of source voxels along (Z, H, W); `limits` as in `resized_slices`."""
+    # A row holds few shares that are not 0: sparse products take a quarter of the time of dense ones.
+    rows, columns = sparse.csr_array(weights[1]), sparse.csr_array(weights[2])
+    part = np.empty(array.shape[1:], dtype=np.float32)
+    for shares in weights[0]:
         plane = np.zeros(array.shape[1:], dtype=np.float32)
-        for z in np.flatnonzero(weights):
+        for z in np.flatnonzero(shares):
             source = array[z] if limits is None else np.clip(array[z], *limits)
-            plane += weights[z] * source.astype(np.float32)
-        yield rows @ plane @ columns
+            np.multiply(source, shares[z], out=part, casting="unsafe")
+            plane += part
+        yield np.ascontiguousarray((columns @ np.ascontiguousarray((rows @ plane).T)).T)
 
 
 def axis_weights(source: int, target: int) -> Float32[np.ndarray, "target source"]:

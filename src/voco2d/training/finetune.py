@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from voco2d.config import to_tree
 from voco2d.data.augment import AugmentArgs
 from voco2d.data.classify_dataset import ClassifyDataset
-from voco2d.data.cohort import Cohort, join_labels, make_folds, patient_digests, read_labels, saw_patients
+from voco2d.data.cohort import Cohort, join_labels, patient_digests, read_labels, saw_patients
 from voco2d.errors import ConfigError
 from voco2d.losses.injury import InjuryLossArgs
 from voco2d.models.aggregators import AGGREGATORS
@@ -25,7 +25,7 @@ from voco2d.store.volume_store import VolumeStore
 from voco2d.targets import TARGETS
 from voco2d.training.continuation import refuse_other_run
 from voco2d.training.fold import FoldTraining, resume_path
-from voco2d.training.fold_plan import FoldPlan
+from voco2d.training.fold_plan import FoldPlan, split_patients
 from voco2d.training.initialisation import Initialisation, read_initialisation
 from voco2d.training.optim import OptimArgs
 from voco2d.training.out_of_fold import cohort_tables, read_finished, write_predictions, write_scores
@@ -34,7 +34,7 @@ from voco2d.training.trainer import launch
 
 KIND = "finetune"
 _CHANNELS = 1
-_MAY_CHANGE = ("device", "run_folds", "preload_mb")
+_MAY_CHANGE = ("device", "run_folds", "fold", "preload_mb")
 """Keys that a continued run may have otherwise than before."""
 _SEEDS = 2**32
 """NumPy's legacy generator, which the splitter of folds uses, takes seeds below this."""
@@ -59,6 +59,7 @@ class FinetuneArgs:
         batch_size: Volumes a step.
         folds: Parts the patients are split into.
         run_folds: How many of them are trained, from the first; all by default.
+        fold: The only one that is trained; None leaves that to `run_folds`.
         seed: Decides folds, starts, order, augmentation and dropout; 0 to 2³² − 1.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or fp16.
@@ -77,6 +78,7 @@ class FinetuneArgs:
     batch_size: int = 4
     folds: int = 5
     run_folds: int | None = None
+    fold: int | None = None
     seed: int = 0
     device: str = "auto"
     precision: str = "fp32"
@@ -93,6 +95,8 @@ class FinetuneArgs:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least {low}")
         if self.run_folds is not None and not 1 <= self.run_folds <= self.folds:
             raise ConfigError(f"run_folds={self.run_folds}: must lie in 1…{self.folds}, the number of folds")
+        if self.fold is not None and (self.run_folds is not None or not 0 <= self.fold < self.folds):
+            raise ConfigError(f"fold={self.fold}: must lie in 0…{self.folds - 1}, and goes without run_folds")
         if not 0 <= self.seed < _SEEDS:
             raise ConfigError(f"seed={self.seed}: must lie in 0…{_SEEDS - 1}")
         if not 0 <= self.dropout < 1:
@@ -102,15 +106,22 @@ class FinetuneArgs:
 
 
 def finetune(
-    store: Path, labels: Path, init: str, out: Path, args: FinetuneArgs | None = None, resume: bool = False
+    store: Path,
+    labels: Path,
+    init: str,
+    out: Path,
+    args: FinetuneArgs | None = None,
+    resume: bool = False,
+    folds: pd.Series | None = None,
 ) -> Path:
-    """Train one classifier a fold and write the run folder.
+    """Train one classifier a fold, write the run folder and return it.
 
-    The folder holds, besides `RunDir`'s files: `fold_<k>.safetensors`, each the epoch with the best validation RSNA
-    score of its fold; `folds.csv`, `labels.csv` (the patients used), `oof_predictions.csv`, `scores.json`. Since the
-    epoch is chosen on the patients it is scored on, the out-of-fold scores are slightly too good.
+    Besides `RunDir`'s files it holds `fold_<k>.safetensors`, each the epoch with its fold's best validation RSNA score,
+    `folds.csv`, `labels.csv` (the patients used), `oof_predictions.csv`, `scores.json`. Since the epoch is chosen on
+    the patients it is scored on, the out-of-fold scores are slightly too good.
 
-    Folds depend on patients, labels and seed alone, so that runs that start otherwise can be compared.
+    Folds depend on patients, labels and seed alone, so that runs that start otherwise can be compared. Where `folds`
+    are given, a checkpoint that has seen patients of a fold to be trained is refused; otherwise `scores.json` says so.
 
     Args:
         store: Made by `voco2d prepare`.
@@ -119,14 +130,12 @@ def finetune(
         out: The run folder.
         args: Settings; the defaults when None.
         resume: Keep the finished folds of the run in `out` and go on after the last finished epoch.
-
-    Returns:
-        The run folder.
+        folds: Fold 0…`args.folds` − 1 by patient, as `data.cohort_folds` makes them; by default they are made here.
 
     Raises:
         UsageError: A path or setting is wrong, or `out` holds another run.
         StoreError: The store can't be used.
-        LabelError: The label table can't be used.
+        LabelError: The label table or the folds can't be used, or the checkpoint has seen validation patients.
         CheckpointError: The weights can't be had or belong to another architecture.
         NonFiniteLossError: The loss became NaN or infinite.
     """
@@ -134,8 +143,9 @@ def finetune(
     volumes = VolumeStore(store)
     check_readout(args.readout, volumes.preprocess_args.size)
     cohort = join_labels(volumes.index, read_labels(labels))
-    folds = make_folds(cohort.labels, args.folds, args.seed)
     start = read_initialisation(init, args.backbone, _CHANNELS)
+    numbers = range(args.run_folds or args.folds) if args.fold is None else [args.fold]
+    folds = split_patients(cohort.labels, args.folds, args.seed, folds, start, numbers)
     args = replace(args, backbone=start.backbone)
     tables = cohort_tables(cohort, folds)
     same = {"init": init, "volumes": volumes.fingerprint(cohort.series["position"].tolist())}
@@ -144,7 +154,7 @@ def finetune(
     fabric = launch(args.device, args.precision, args.seed)
     dataset = ClassifyDataset(volumes, cohort, args.readout, args.augment, args.preload_mb)
     metadata = _metadata(args, volumes.settings, cohort, start)
-    plans = [_plan(number, args, cohort, folds, metadata) for number in range(args.run_folds or args.folds)]
+    plans = [_plan(number, args, cohort, folds, metadata) for number in numbers]
     plans[0].build(start)  # what can't be built must not leave a folder behind that blocks the corrected command
     run = RunDir.create(out, KIND, args, {"store": str(store), "labels": str(labels), **same}, resume)
     for name, text in tables.items():

@@ -19,7 +19,7 @@ from voco2d.progress import Progress
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 from voco2d.workers import available_cores, run_jobs
 
-_FORMAT = 1
+_FORMAT = 2
 _INJURY_NAMES: Mapping[str, str] = {"bowel": "Bowel", "extravasation": "Active_Extravasation"}
 _PENDING = ".pending"
 _SETTINGS = "phantom.json"
@@ -138,7 +138,13 @@ def _write_series(out: Path, args: PhantomArgs, series: PhantomSeries) -> dict[s
         for target, injury in _INJURY_NAMES.items()
         if series.grades[target]
     }
-    return {"series_id": series.series_id, "aortic_hu": series.aortic_hu, "slices": len(series.hu), "shown": shown}
+    return {
+        "series_id": series.series_id,
+        "aortic_hu": series.aortic_hu,
+        "incomplete": int(series.scan.incomplete),
+        "slices": len(series.hu),
+        "shown": shown,
+    }
 
 
 def _write_tables(out: Path, labels: Sequence[Mapping[str, int]], records: Sequence[Mapping[str, Any]]) -> None:
@@ -152,7 +158,7 @@ def _write_tables(out: Path, labels: Sequence[Mapping[str, int]], records: Seque
     _write_csv(
         out / "train_series_meta.csv",
         ("patient_id", "series_id", "aortic_hu", "incomplete_organ"),
-        ([patient, entry["series_id"], entry["aortic_hu"], 0] for patient, entry in series),
+        ([patient, entry["series_id"], entry["aortic_hu"], entry["incomplete"]] for patient, entry in series),
     )
     _write_csv(
         out / "image_level_labels.csv",

@@ -70,6 +70,9 @@ class Scan:
         pixels: How values are stored.
         noise_hu: Deviation of the noise.
         blur_pixels: In-plane width of the noise's correlation.
+        incomplete: Whether coverage begins or ends within an organ.
+        black_slices: How many slices at the bottom, or if negative at the top, are partly black.
+        black_rows: Share of their rows that are.
     """
 
     phase: Phase
@@ -84,6 +87,9 @@ class Scan:
     pixels: PixelFormat
     noise_hu: float
     blur_pixels: float
+    incomplete: bool = False
+    black_slices: int = 0
+    black_rows: float = 0.0
 
     @property
     def axes_mm(self) -> tuple[Places, Places, Places]:

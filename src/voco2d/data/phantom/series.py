@@ -21,12 +21,13 @@ from voco2d.data.phantom.organs import (
 )
 from voco2d.data.phantom.physique import Enhancement, Phase, Physique
 from voco2d.data.phantom.scan import Scan, draw_scan, expose
+from voco2d.data.phantom.scan_faults import blacken, draw_faults
 from voco2d.data.phantom.skeleton import paint_skeleton
 from voco2d.data.phantom.torso import paint_chest, paint_muscles, paint_table, paint_wall
 from voco2d.data.phantom.vessels import AORTA, paint_vessels
 from voco2d.types import HuVolume, Millimetres3
 
-_LABELS, _BODY, _ANATOMY, _INJURY, _SCANS, _NOISE = range(6)
+_LABELS, _BODY, _ANATOMY, _INJURY, _SCANS, _NOISE, _FAULTS = range(7)
 _FIRST_PATIENT = 10_001
 _SERIES_A_PATIENT = 2
 _SIGN_MM2 = 40.0
@@ -100,7 +101,8 @@ def make_series(
     first: Phase = "arterial" if rng.random() < 0.3 else "portal"
     phases: tuple[Phase, ...] = ("arterial", "portal") if two else (first,)
     numbers = rng.permutation(_SERIES_A_PATIENT) + 1000 + _SERIES_A_PATIENT * patient
-    scans = [draw_scan(rng, args, physique, phase) for phase in phases]
+    faults = _stream(seed, patient, _FAULTS)
+    scans = [draw_faults(faults, args, draw_scan(rng, args, physique, phase), physique.scale[0]) for phase in phases]
     return [
         _paint_series(seed, patient, args, grades, physique, scan, int(number), index)
         for index, (scan, number) in enumerate(zip(scans, numbers, strict=False))
@@ -120,6 +122,8 @@ def _paint_series(
     canvas = _paint_patient(seed, patient, args, grades, physique, scan)
     noise_rng = np.random.default_rng([seed, patient, _NOISE, index])
     hu = expose(canvas.hu, scan, noise_rng)
+    aortic_hu = _aortic_hu(canvas, hu)
+    blacken(hu, scan)
     area = scan.spacing_mm[1] * scan.spacing_mm[2]
     shown = {
         name: tuple(int(z) for z in np.flatnonzero((canvas.signs == value).sum(axis=(1, 2)) * area >= _SIGN_MM2))
@@ -134,7 +138,7 @@ def _paint_series(
         signs=canvas.signs,
         grades=grades,
         shown=shown,
-        aortic_hu=_aortic_hu(canvas, hu),
+        aortic_hu=aortic_hu,
     )
 
 
