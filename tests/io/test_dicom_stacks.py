@@ -71,6 +71,17 @@ def test_reformats_are_told_from_axial_slices_however_many_they_are():
     assert found == ([4], ["not axial: the slice normal is 90 degrees off the body's long axis"] * 9)
 
 
+def test_a_slice_off_the_line_of_the_others_is_rejected():
+    slices = headers(range(0, 30, 5))
+    slices[2] = replace(slices[2], position_mm=(0.0, 60_000.0, 10.0))
+    assert sizes(slices) == ([5], ["slices off the line of the others of too few slices for a volume"])
+
+
+def test_a_leaning_line_stays_whole():
+    slices = [replace(one, position_mm=(0.0, 0.4 * n, float(n))) for n, one in enumerate(headers(range(40)))]
+    assert sizes(slices) == ([40], [])
+
+
 def test_too_small_a_series_is_returned_for_its_reader_to_refuse():
     assert sizes(headers(range(2))) == ([2], [])
 

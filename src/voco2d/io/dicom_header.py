@@ -1,6 +1,7 @@
 """Reads DICOM headers, without their pixels, into what is needed to group and sort slices (DICOM PS3.3 C.7.6.2)."""
 
 import contextlib
+import logging
 import math
 import re
 import struct
@@ -100,10 +101,16 @@ class SliceHeader:
 
 @contextlib.contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom's warnings on odd values: they quote those values, which may be identifiers."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pydicom|pylibjpeg")
-        yield
+    """Silence pydicom on odd values, as warnings and in its log: both quote those values, which may be identifiers."""
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pydicom|pylibjpeg")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def has_dicom_content(path: Path) -> bool:

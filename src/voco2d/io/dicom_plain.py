@@ -109,6 +109,8 @@ def parse_plain_header(start: bytes) -> PlainHeader | None:
         syntax = meta[_SYNTAX].decode("ascii").rstrip("\0 ")
         if syntax in (_BIG_ENDIAN, _DEFLATED):
             return None
+        if syntax == _IMPLICIT and start[place + 4 : place + 6].isupper():
+            return None  # explicit after all: letters of a VR stand where the length of an element should
         walk = _implicit if syntax == _IMPLICIT else _explicit
         elements, place = walk(start, place, _PIXELS)
         if _SHORT.unpack_from(start, place)[:2] != (_PIXELS >> 16, _PIXELS & 0xFFFF):

@@ -8,6 +8,7 @@ field of view, a scout among the slices. The rules, in this order:
 3. Acquisition number, then temporal position, split a stack where they tell slices of the same positions apart: most
    positions of one acquisition occur in another. Acquisitions that follow each other along the body are one scan.
 4. Neighbours stand no further apart than `SLAB_GAP_MM` and ten times the usual distance.
+5. First pixels lie on one line, to `OFF_LINE_MM` and two pixels; the line may lean with a tilted gantry.
 
 A stack of fewer slices than a volume needs is not made: its files are rejected with what sets them apart.
 """
@@ -22,7 +23,9 @@ from voco2d.io.dicom_series import MAX_AXIAL_TILT_DEG, SAME_POSITION_MM, axial_t
 from voco2d.io.source import Rejection
 
 SLAB_GAP_MM = 50.0
+OFF_LINE_MM = 2.0
 _SLAB_GAP_STEPS = 10.0
+_OFF_LINE_PIXELS = 2.0
 _SHARED_POSITIONS = 0.5
 
 Stack = list[SliceHeader]
@@ -118,6 +121,24 @@ def _by_gap(stack: Stack) -> list[Stack]:
     return [[stack[i] for i in part] for part in np.split(order, wide + 1)]
 
 
+def _by_line(stack: Stack) -> list[Stack]:
+    heights = heights_mm(stack)
+    places = np.array([header.position_mm for header in stack])
+    order = np.argsort(heights, kind="stable")
+    steps = np.diff(heights[order])
+    rises = steps > SAME_POSITION_MM
+    if not rises.any():
+        return [stack]
+    # medians, so that single slices with a damaged position don't bend the line
+    lean = np.median(np.diff(places[order], axis=0)[rises] / steps[rises, None], axis=0)
+    off = places - heights[:, None] * lean
+    off -= np.median(off, axis=0)
+    limit = max(OFF_LINE_MM, _OFF_LINE_PIXELS * max(stack[0].pixel_spacing_mm))
+    on_line = np.linalg.norm(off, axis=1) <= limit
+    parts = [[header for header, on in zip(stack, on_line, strict=True) if bool(on) is side] for side in (True, False)]
+    return [part for part in parts if part]
+
+
 def _positions(stack: Stack, reference: SliceHeader) -> set[int]:
     heights = heights_mm(stack, reference)
     return {int(height) for height in np.rint(heights / (10 * SAME_POSITION_MM))}
@@ -128,4 +149,5 @@ _RULES: tuple[tuple[Splitter, str], ...] = (
     (_by_key(0), "another acquisition at the same positions"),
     (_by_key(1), "another temporal position"),
     (_by_gap, "a slab far from the rest"),
+    (_by_line, "slices off the line of the others"),
 )

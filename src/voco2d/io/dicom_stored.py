@@ -99,7 +99,7 @@ class StoredFrames:
         rows, columns = self._shape
         if not (rows >= 1 and columns >= 1 and rows * columns <= MAX_SLICE_PIXELS and self.count >= 1):
             raise ValueError(f"{self.count} frames of {rows} x {columns} pixels are no CT")
-        if self._bits not in (8, 16, 32) or not 1 <= self._stored_bits <= self._bits:
+        if self._bits not in (8, 16, 32) or not 8 <= self._stored_bits <= self._bits:
             raise ValueError(f"{self._stored_bits} of {self._bits} bits are no CT")
         if not self._stored_bits <= self._high_bit + 1 <= self._bits:
             self._high_bit = self._stored_bits - 1

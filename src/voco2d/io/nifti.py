@@ -25,6 +25,7 @@ from voco2d.io.volume import MAX_VOXELS, Volume
 _MAX_GZIP_RATIO = 1040
 _NOTABLE_DEG = 1.0
 _PIECE_BYTES = 8 * 2**20
+_PIECES_AFTER = 4
 _RELEASE_EVERY = 64
 _DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, OverflowError, MemoryError, zlib.error)
 _BAD_HEADER = (nib.filebasedimages.ImageFileError, HeaderDataError, WrapStructError)
@@ -131,9 +132,13 @@ def _voxels(image: Any, path: Path) -> Shaped[np.ndarray, "a b c"]:
         plain = (slope, inter) == (1, 0)
         dtype = np.dtype(image.get_data_dtype())
         size = dtype.itemsize * int(np.prod(image.shape))
-        if path.suffix.lower() == ".gz" and size > IN_MEMORY_BYTES:
+        if path.suffix.lower() == ".gz":
             array = _unpack(path, int(image.dataobj.offset), size).view(dtype).reshape(image.shape[:3], order="F")
-            return array if plain else _scaled(array, float(slope), float(inter))
+            if plain:
+                return array
+            if size > IN_MEMORY_BYTES:
+                return _scaled(array, float(slope), float(inter))
+            return np.asarray(array.astype(np.float32) * np.float32(slope) + np.float32(inter))
         array = image.dataobj.get_unscaled() if plain else image.get_fdata(dtype=np.float32, caching="unchanged")
         return np.asarray(array).reshape(image.shape[:3])
     except (*_BAD_HEADER, *_DAMAGED) as error:
@@ -141,10 +146,14 @@ def _voxels(image: Any, path: Path) -> Shaped[np.ndarray, "a b c"]:
 
 
 def _unpack(path: Path, offset: int, size: int) -> Shaped[np.ndarray, " bytes"]:
-    """Unpack the voxels of a large .nii.gz to disk piece by piece, since as a whole they might not fit in memory.
+    """Unpack the voxels of a .nii.gz piece by piece, since as a whole a large file might not fit in memory.
+
+    The file is read to its end, because only there does its checksum tell damaged voxels from sound ones.
 
     Raises:
         EOFError: The file ends before `size` bytes.
+        OSError: The checksum is wrong.
+        ReadError: Far more follows than was promised.
     """
     raw = allocate((1, 1, -(-size // 2))).reshape(-1).view(np.uint8)[:size]
     with gzip.open(path) as file:
@@ -157,7 +166,10 @@ def _unpack(path: Path, offset: int, size: int) -> Shaped[np.ndarray, " bytes"]:
             raw[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
             done += len(piece)
             release(raw)
-    return raw
+        for _ in range(_PIECES_AFTER):
+            if not file.read(_PIECE_BYTES):
+                return raw
+    raise ReadError(path, "holds far more than the header says; it is damaged or not a CT")
 
 
 def _scaled(array: Shaped[np.ndarray, "a b c"], slope: float, inter: float) -> Shaped[np.ndarray, "a b c"]:

@@ -156,7 +156,7 @@ def _numbers(said: Mapping[str, Any], key: str, count: int, beside: Path) -> lis
 
 def _load(path: Path) -> Shaped[np.ndarray, "a b c"]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open archives and pickles
     except (OSError, ValueError, EOFError, TypeError, SyntaxError) as error:
         raise ReadError(path, f"not a plain NumPy array, or damaged ({type(error).__name__})") from error
     if array.ndim != 3 or array.size == 0:
