@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import voco2d.store.layout
+import voco2d.store.files
 from voco2d.cli import main
 from voco2d.models.checkpoint import newest_weights
 from voco2d.targets import CLASS_COLUMNS, TARGETS
@@ -270,8 +270,8 @@ def test_full_disk_while_the_store_is_written(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(voco2d.store.layout.os, "fsync", full)
-    code, _, error = run("prepare", scans, "--out", out, "--workers", "1", SIZE)
+    monkeypatch.setattr(voco2d.store.files.os, "fsync", full)
+    code, _, error = run("prepare", scans, "--out", out, "isolate=false", SIZE)
     monkeypatch.undo()
     assert code == 1
     assert str(out) in error

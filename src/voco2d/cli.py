@@ -12,17 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from voco2d.errors import Voco2dError
+from voco2d.logs import start_logging
 from voco2d.version import VERSION
 
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
 _CONFIGURABLE = ("phantom", "prepare", "pretrain", "finetune")
 """Commands that take `key=value` words after their options."""
-_CHATTY = (
-    *("pydicom", "matplotlib", "PIL", "fontTools", "lightning_fabric", "lightning.fabric", "asyncio", "distributed"),
-    # told to tell more, those of remote file systems would tell keys and signed addresses
-    *("fsspec", "s3fs", "gcsfs", "adlfs", "botocore", "aiobotocore", "aiohttp", "azure", "google", "urllib3"),
-)
-"""Loggers of libraries, kept to warnings whatever `--verbose` says."""
 _FLAGS = ("--resume", "--enriched", "--verbose")
 """Options without a value."""
 
@@ -46,9 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     options.overrides = overrides
     options.main = main  # the demo runs the other commands
-    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s")
-    for chatty in _CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    start_logging(options.verbose)
     try:
         code: int = import_module(f"voco2d.commands.{options.command}").run(options)
     except Voco2dError as error:
@@ -150,12 +143,9 @@ def _prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dask",
         metavar="ADDRESS",
-        help="scheduler of a dask cluster that does the work, or local:N to try it out; sources and STORE must have "
-        "the same paths on all its machines (a shared file system, or a URL for STORE)",
+        help="dask scheduler whose workers do the work, or local:N; they must see SRC and STORE at the same paths",
     )
-    parser.add_argument(
-        "--masks", type=Path, metavar="DIR", help="organ masks to crop by (sets preprocess.organ_crop=masks)"
-    )
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="organ masks; sets preprocess.organ_crop=masks")
 
 
 def _cohort(parser: argparse.ArgumentParser) -> None:

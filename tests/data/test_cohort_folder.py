@@ -10,7 +10,7 @@ from voco2d.data.cohort import join_labels, read_labels
 from voco2d.data.cohort_folder import CohortFolder, cohort_files, fold_counts, series_table
 from voco2d.data.cohort_folds import stratify
 from voco2d.errors import LabelError, UsageError
-from voco2d.io.rsna_layout import read_series_table
+from voco2d.io.rsna_series import read_series_table
 from voco2d.targets import CLASS_COLUMNS
 
 

@@ -8,7 +8,7 @@ import pytest
 from voco2d.data.cohort import read_labels
 from voco2d.data.cohort_folds import adopt_folds, any_injury, read_folds, stratify
 from voco2d.errors import ConfigError, LabelError, UsageError
-from voco2d.io.rsna_layout import read_series_table
+from voco2d.io.rsna_series import read_series_table
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 
 

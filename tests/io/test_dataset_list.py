@@ -24,7 +24,7 @@ def test_images_of_all_splits_are_taken_and_missing_ones_rejected(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("content", ["{}", "3", "[]", "no json", '{"training": [{"image": 3}]}'])
+@pytest.mark.parametrize("content", ["{}", "3", "[]", "no json", "[" * 100_000, '{"training": [{"image": 3}]}'])
 def test_what_is_no_list_is_refused(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(UsageError, match=r"x\.json: "):

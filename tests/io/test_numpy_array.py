@@ -72,6 +72,9 @@ def test_a_missing_sidecar_is_named_with_its_keys(tmp_path, patient):
         ({"spacing_mm": [1, 2]}, "spacing_mm must be a list of 3 numbers"),
         ({"spacing_mm": [1, 2, "x"]}, "spacing_mm must be a list of 3 numbers"),
         ({"spacing_mm": [1, 2, 0]}, "spacing_mm must be positive"),
+        ({"spacing_mm": [10**400, 1, 1]}, "spacing_mm must be a list of 3 numbers"),  # ended the run with a TypeError
+        ({"spacing_mm": [1e308, 1, 1]}, "spacing_mm must be a list of 3 numbers"),  # was read as infinite spacing
+        ({"spacing_mm": [1e-320, 1, 1]}, "spacing_mm must be positive"),  # was read as a spacing of 0
         ({"intensity": "raw"}, 'intensity must be "hu" or "windowed"'),
         ({"intensity": "windowed"}, "window_hu must give"),
         ({"intensity": "windowed", "window_hu": [5, 1]}, "low below high"),
@@ -116,3 +119,16 @@ def test_cut_arrays_are_refused(tmp_path, patient):
         path.write_bytes(whole[:size])
         with pytest.raises(ReadError, match="damaged"):
             read(path)
+
+
+def test_a_sidecar_of_endless_brackets_is_refused(tmp_path, patient):
+    # json raises RecursionError, which is no ValueError and ended the run
+    path = save(tmp_path, patient_array(patient))
+    (tmp_path / "scan.json").write_text("[" * 100_000)
+    with pytest.raises(ReadError, match="can't be read as JSON"):
+        read(path)
+
+
+def test_half_a_character_in_an_id_is_replaced(tmp_path, patient):
+    # the table of the store could not be written with it
+    assert read(save(tmp_path, patient_array(patient), SIDECAR | {"patient_id": "a\ud800"})).patient_id == "a?"

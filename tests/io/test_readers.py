@@ -6,7 +6,8 @@ import pytest
 
 from voco2d.errors import ReadError, UsageError
 from voco2d.io.orientation import split_affine, swap_lps_ras, to_patient_axes
-from voco2d.io.readers import READERS, read_volume
+from voco2d.io.readers import READERS, read_source, read_volume
+from voco2d.io.source import Source
 
 
 def read_labels(path, classes):
@@ -15,6 +16,13 @@ def read_labels(path, classes):
     labels = np.asanyarray(image.dataobj)
     labels = np.where(np.isin(labels, list(classes)), labels, 0)
     return to_patient_axes(labels, swap_lps_ras(image.affine))
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    # read, it ended the run when the table of the store was written
+    path = tmp_path / "caf\udce9.npy"
+    with pytest.raises(ReadError, match="not UTF-8; rename it"):
+        read_source(Source("numpy", path, (path,)))
 
 
 def centre(mask):

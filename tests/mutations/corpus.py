@@ -48,7 +48,7 @@ def build() -> dict[str, Files]:
     z, h, w = SHAPE
     cases["mha"] = {
         "scan.mha": (
-            f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
+            f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
             f"TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 3\nDimSize = {w} {h} {z}\n"
             f"ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
         ).encode()

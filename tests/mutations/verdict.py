@@ -77,7 +77,8 @@ def judge(reading: Reading, files: Files, sound: Files, log: str) -> tuple[str, 
 
 
 def _compare(volumes: list[Volume], files: Files, sound: Files) -> str:
-    known = {plane.tobytes() for name, data in files.items() if sound.get(name) != data for plane in _planes(name, data)}
+    damaged = [(name, data) for name, data in files.items() if sound.get(name) != data]
+    known = {plane.tobytes() for name, data in damaged for plane in _planes(name, data)}
     known |= {part for name, data in sound.items() for part in _sound_planes(name, data)}
     for volume in volumes:
         if any(note.startswith(_EXPLAINED) for note in volume.notes):

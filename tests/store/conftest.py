@@ -8,7 +8,7 @@ import pytest
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.store.build import PrepareArgs
 
-ARGS = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), workers=1)
+ARGS = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), workers=1, isolate=False)
 
 WriteScan = Callable[..., Path]
 

@@ -1,5 +1,6 @@
 import csv
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -13,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from voco2d.errors import StoreError, UsageError
+from voco2d.errors import LabelError, StoreError, UsageError
 from voco2d.io.readers import read_volume
 from voco2d.preprocessing.preprocess import PreprocessArgs, preprocess
-from voco2d.store import conversion, layout
+from voco2d.store import conversion, files, survey
 from voco2d.store.build import PrepareArgs, PrepareSummary, prepare
 from voco2d.store.volume_store import VolumeStore
 
@@ -84,7 +85,7 @@ def test_changed_source_is_prepared_anew(source: Path, tmp_path: Path, args: Pre
     assert (summary.prepared, summary.unchanged) == (1, 3)
     changed = {name for name, moment in times(store).items() if before.get(name) != moment}
     key = key_of(store, "scan1")
-    assert changed == {f"{key}.npy", f"{key}.json", "index.parquet"}
+    assert changed == {f"{key}.npy", f"{key}.jpg", f"{key}.json", "index.parquet", "quality.parquet", "quality.html"}
     assert len(VolumeStore(store)) == 4
 
 
@@ -218,7 +219,7 @@ def test_killed_run_goes_on_and_ends_the_same(
         "def slow(self, root):\n"
         "    time.sleep(60) if self.row['patient_id'] == 'scan1' else save(self, root)\n"
         "conversion.Record.save = slow\n"
-        "args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), workers=1)\n"
+        "args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), isolate=False)\n"
         "prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
     )
     store = tmp_path / "store"
@@ -260,7 +261,7 @@ def test_full_disk_leaves_what_was_there(
         def fill(_: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        patch.setattr(layout.os, "fsync", fill)
+        patch.setattr(files.os, "fsync", fill)
         with pytest.raises(StoreError, match=r"store: the disk is full; 1 volumes of up to .* GB are left; .* again"):
             prepare([source], store, args)
     assert snapshot(store) == before
@@ -288,29 +289,6 @@ def test_file_size_limit_in_a_worker_is_one_sentence(source: Path, tmp_path: Pat
     assert "File too large; " in run.stdout
     assert "run the same command again" in run.stdout
     assert list((tmp_path / "store" / "volumes").iterdir()) == []
-
-
-def test_dead_worker_is_one_sentence(source: Path, tmp_path: Path) -> None:
-    script = (
-        "import os, sys, pathlib\n"
-        "from voco2d.errors import Voco2dError\n"
-        "from voco2d.store import conversion\n"
-        "from voco2d.preprocessing.preprocess import PreprocessArgs\n"
-        "from voco2d.store.build import PrepareArgs, prepare\n"
-        "conversion.read_source = lambda *_: os._exit(9)\n"
-        "if __name__ == '__main__':\n"
-        "    try:\n"
-        "        args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 32, 32)), workers=2)\n"
-        "        prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
-        "    except Voco2dError as error:\n"
-        "        print(error)\n"
-    )
-    (tmp_path / "script.py").write_text(script)
-    words = [sys.executable, str(tmp_path / "script.py"), str(source), str(tmp_path / "store")]
-    run = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "worker process died" in run.stdout
-    assert "fewer than 2 workers" in run.stdout
-    assert (tmp_path / "store" / "quarantine.csv").read_text() == "path,reason\n"
 
 
 def test_workers_load_neither_torch_nor_pandas() -> None:
@@ -391,7 +369,7 @@ def test_two_runs_at_once_do_no_harm(tmp_path: Path, args: PrepareArgs, scan: Wr
         "import sys, pathlib\n"
         "from voco2d.store.build import PrepareArgs, prepare\n"
         "from voco2d.preprocessing.preprocess import PreprocessArgs\n"
-        "args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), workers=1)\n"
+        "args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), isolate=False)\n"
         "prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
     )
     for number in range(20):
@@ -409,6 +387,165 @@ def test_prepared_values_are_those_of_preprocess(source: Path, tmp_path: Path, a
     for row, volume in zip(store.index.itertuples(), store, strict=True):
         np.testing.assert_array_equal(volume, preprocess(read_volume(str(row.source)), args.preprocess))
         assert (row.hu_min, row.hu_max) == (volume.min(), volume.max())
+
+
+def test_job_that_kills_the_reader_or_hangs_is_quarantined(source: Path, tmp_path: Path, scan: WriteScan) -> None:
+    script = (
+        "import os, signal, sys, time, pathlib\n"
+        "from voco2d.store import conversion\n"
+        "from voco2d.preprocessing.preprocess import PreprocessArgs\n"
+        "from voco2d.store.build import PrepareArgs, prepare\n"
+        "read = conversion.read_source\n"
+        "def odd(source, args):\n"
+        "    if source.path.stem == 'crash': os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    if source.path.stem == 'hang': time.sleep(100)\n"
+        "    return read(source, args)\n"
+        "conversion.read_source = odd\n"
+        "if __name__ == '__main__':\n"
+        "    preprocess = PreprocessArgs(size=(4, 16, 16))\n"
+        "    args = PrepareArgs(preprocess=preprocess, workers=int(sys.argv[3]), seconds_per_series=5)\n"
+        "    prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    scan(source, "crash", seed=20)
+    scan(source, "hang", seed=21)
+    for workers in ("1", "2"):
+        store = tmp_path / f"store{workers}"
+        subprocess.run([sys.executable, str(tmp_path / "script.py"), str(source), str(store), workers], check=True)
+        left_out = quarantine(store)
+        assert left_out["crash.npy"] == "the reader crashed on it"
+        assert left_out["hang.npy"] == "took longer than 5 s"
+        assert len(VolumeStore(store)) == 4
+        assert prepare([source], store, PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)))).prepared == 2
+
+
+@pytest.mark.slow
+def test_run_that_is_killed_three_times_ends_the_same(tmp_path: Path, scan: WriteScan, snapshot: Snapshot) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    for number in range(24):
+        scan(source, f"scan{number}", seed=number, body=number % 5 != 0)
+    (source / "notes.txt").write_text("no scan")
+    words = [sys.executable, "-m", "voco2d", "prepare", str(source), "--workers", "2", "preprocess.size=[4,16,16]"]
+    done: dict[str, int] = {}
+    for share in (3, 8, 14):
+        with subprocess.Popen([*words, "--out", str(store)]) as process:
+            deadline = time.monotonic() + 60
+            while len(list(store.glob("records/s-*.json"))) < share and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            process.kill()
+        time.sleep(1)  # workers whose parent was killed end by themselves
+        moments = {path.name: path.stat().st_mtime_ns for path in store.glob("volumes/s-*.npy")}
+        recorded = {f"{path.stem}.npy" for path in store.glob("records/s-*.json")}
+        assert all(moments[name] == moment for name, moment in done.items())
+        done = {name: moments[name] for name in recorded}
+    subprocess.run([*words, "--out", str(store)], check=True)
+    subprocess.run([*words, "--out", str(tmp_path / "whole")], check=True)
+    assert snapshot(store) == snapshot(tmp_path / "whole")
+    assert {"index.parquet", "quarantine.csv", "quality.parquet", "quality.html"} <= snapshot(store).keys()
+
+
+def test_runs_over_different_places_at_once_keep_each_others_lists(
+    tmp_path: Path, scan: WriteScan, snapshot: Snapshot
+) -> None:
+    script = (
+        "import sys, pathlib\n"
+        "from voco2d.store.build import PrepareArgs, prepare\n"
+        "from voco2d.preprocessing.preprocess import PreprocessArgs\n"
+        "args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), isolate=False)\n"
+        "prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
+    )
+    places = [tmp_path / name for name in ("one", "two", "three")]
+    for seed, place in enumerate(places):
+        scan(place, f"scan_{place.name}", seed=seed)
+        scan(place, f"air_{place.name}", body=False)
+        (place / f"{place.name}.txt").write_text("no scan")
+    words = [sys.executable, "-c", script]
+    runs = [subprocess.Popen([*words, str(place), str(tmp_path / "store")]) for place in places]
+    assert [run.wait() for run in runs] == [0, 0, 0]
+    assert len(VolumeStore(tmp_path / "store")) == 3
+    assert len(quarantine(tmp_path / "store")) == 6
+    for place in reversed(places):
+        subprocess.run([*words, str(place), str(tmp_path / "alone")], check=True)
+    assert snapshot(tmp_path / "store") == snapshot(tmp_path / "alone")
+
+
+def test_competition_folder_brings_labels_and_series_meta(tmp_path: Path, args: PrepareArgs, scan: WriteScan) -> None:
+    store = tmp_path / "store"
+    for root, patient in (("one", "7"), ("two", "8")):
+        series = tmp_path / root / "train_images" / patient / "21"
+        scan(series, "scan", seed=int(patient), patient_id=patient, series_id="21")
+        scan(series, "other", seed=10 + int(patient), patient_id=patient, series_id="22")
+        (tmp_path / root / "train.csv").write_text(f"patient_id,any_injury\n{patient},0\n")
+        meta = f"patient_id,series_id,aortic_hu,incomplete_organ\n{patient},21,{patient}5.5,1\n"
+        (tmp_path / root / "train_series_meta.csv").write_text(meta)
+    prepare([tmp_path / "one"], store, args)
+    assert (store / "labels.csv").read_bytes() == (tmp_path / "one" / "train.csv").read_bytes()
+    assert VolumeStore(store).labels == store / "labels.csv"
+    prepare([tmp_path / "two"], store, args)
+    index = VolumeStore(store).index.set_index(["patient_id", "series_id"])
+    assert index["aortic_hu"].loc[[("7", "21"), ("8", "21")]].tolist() == [75.5, 85.5]
+    assert index["incomplete_organ"].loc[("7", "21")] == 1
+    assert index.loc[[("7", "22"), ("8", "22")], ["aortic_hu", "incomplete_organ"]].isna().all(axis=None)
+    rows = (store / "labels.csv").read_text().splitlines()
+    assert rows[0] == "patient_id,any_injury"
+    assert sorted(rows[1:]) == ["7,0", "8,0"]
+
+
+def test_faulty_table_of_series_is_told_before_the_work(tmp_path: Path, args: PrepareArgs, scan: WriteScan) -> None:
+    scan(tmp_path / "root" / "train_images" / "7" / "21", "scan")
+    (tmp_path / "root" / "train_series_meta.csv").write_text("patient_id\n7\n")
+    with pytest.raises(LabelError, match="lacks the column"):
+        prepare([tmp_path / "root"], tmp_path / "store", args)
+    assert not (tmp_path / "store").exists()
+
+
+def test_failure_of_the_survey_keeps_the_volume(
+    source: Path, tmp_path: Path, args: PrepareArgs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: object) -> None:
+        raise ZeroDivisionError("DOE^JANE")
+
+    monkeypatch.setattr(survey, "measure", stumble)
+    monkeypatch.setattr(survey, "thumbnail", stumble)
+    prepare([source], tmp_path / "store", args)
+    store = VolumeStore(tmp_path / "store")
+    assert len(store) == 4
+    expected = "quality: not measured (ZeroDivisionError); quality: no picture (ZeroDivisionError)"
+    assert all(notes.endswith(expected) for notes in store.index["notes"])
+    table = pd.read_parquet(store.path / "quality.parquet")
+    assert table["noise_hu"].isna().all()
+    assert (table["flags"] == "").all()
+    assert (store.path / "quality.html").is_file()
+
+
+def test_store_of_the_first_format_is_read_but_not_continued(source: Path, tmp_path: Path, args: PrepareArgs) -> None:
+    store = tmp_path / "store"
+    prepare([source], store, args)
+    tree = json.loads((store / "store.json").read_text())
+    tree["format"] = 1
+    tree["preprocess"] = {key: tree["preprocess"][key] for key in ("size", "body_crop", "clip_hu")}
+    tree["read"] = {"identity_axes": "RAS", "min_slices": 5}
+    (store / "store.json").write_text(json.dumps(tree))
+    index = pd.read_parquet(store / "index.parquet").drop(columns=["aortic_hu", "incomplete_organ"])
+    index.to_parquet(store / "index.parquet")
+    old = VolumeStore(store)
+    assert len(old) == 4
+    assert old.index["incomplete_organ"].isna().all()
+    assert not old.settings.read.correct_tilt
+    with pytest.raises(StoreError, match=r"made by an older voco2d \(format 1, now 2\)"):
+        prepare([source], store, args)
+
+
+def test_changed_mask_prepares_its_series_anew(source: Path, tmp_path: Path, args: PrepareArgs) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    args = replace(args, masks=str(masks))
+    prepare([source], tmp_path / "store", args)
+    (masks / "scan1.nii.gz").write_bytes(b"not looked into: organ_crop is none")
+    assert prepare([source], tmp_path / "store", args).prepared == 1
+    with pytest.raises(UsageError, match="no such folder of organ masks"):
+        prepare([source], tmp_path / "store", replace(args, masks="nowhere"))
 
 
 @pytest.mark.realdata

@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 
 from voco2d.errors import StoreError
 from voco2d.io.source import Source
-from voco2d.store.layout import (
-    make_folders,
-    source_fingerprint,
-    source_identity,
-    volume_key,
-    write_atomically,
-    write_failures,
-    write_if_changed,
-)
+from voco2d.store.files import write_atomically, write_failures, write_if_changed
+from voco2d.store.layout import make_folders, source_fingerprint, source_identity, volume_key
 
 
 @given(st.text(max_size=300), st.text(max_size=300))

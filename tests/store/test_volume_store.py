@@ -75,12 +75,12 @@ def test_missing_store_says_how_to_make_one(tmp_path: Path) -> None:
 
 def test_store_of_a_later_format_is_refused(store: VolumeStore) -> None:
     path = store.path / "store.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
     with pytest.raises(StoreError, match="update voco2d"):
         VolumeStore(store.path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1}', b'{"format": 1, "preprocess": 3, "read": {}}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 2}', b'{"format": 1, "preprocess": 3, "read": {}}'])
 def test_damaged_settings_are_one_sentence(store: VolumeStore, content: bytes) -> None:
     (store.path / "store.json").write_bytes(content)
     with pytest.raises(StoreError, match=r"store\.json: damaged"):

@@ -14,7 +14,7 @@ from voco2d.data.cohort_folder import FOLDS_NAME, cohort_files, fold_counts, ser
 from voco2d.data.cohort_folds import adopt_folds, read_folds, stratify
 from voco2d.data.pretrain_overlap import refuse_overlap, seen_digests
 from voco2d.errors import UsageError
-from voco2d.io.rsna_layout import read_series_table
+from voco2d.io.rsna_series import read_series_table
 from voco2d.store.volume_store import VolumeStore
 
 
@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> int:
 def _labels_path(options: argparse.Namespace) -> Path:
     if options.labels is not None:
         return Path(options.labels)
-    stored = Path(options.store) / "labels.csv"
-    if not stored.is_file():
+    stored = VolumeStore(options.store).labels
+    if stored is None:
         raise UsageError(f"{options.store}: the store has no labels.csv; give --labels CSV, as RSNA's train.csv")
     return stored
 

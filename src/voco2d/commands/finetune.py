@@ -7,6 +7,7 @@ from voco2d.config import resolve
 from voco2d.data.cohort_folder import CohortFolder
 from voco2d.errors import ConfigError, UsageError
 from voco2d.inference.report import report_run
+from voco2d.store.volume_store import VolumeStore
 from voco2d.training.finetune import FinetuneArgs, finetune
 
 
@@ -37,8 +38,11 @@ def _cohort_overrides(options: argparse.Namespace, cohort: CohortFolder | None) 
 
 
 def _labels_path(options: argparse.Namespace, cohort: CohortFolder | None) -> Path:
-    choices = [options.labels, cohort and cohort.labels, options.store / "labels.csv"]
-    path = next((path for path in choices if path is not None and (path == options.labels or path.is_file())), None)
-    if path is None:
+    if options.labels is not None:
+        return Path(options.labels)
+    if cohort is not None and cohort.labels is not None and cohort.labels.is_file():
+        return cohort.labels
+    stored = VolumeStore(options.store).labels
+    if stored is None:
         raise UsageError(f"{options.store}: the store has no labels.csv; give --labels CSV, as RSNA's train.csv")
-    return Path(path)
+    return stored

@@ -100,7 +100,7 @@ def series_table(index: pd.DataFrame, folds: pd.Series, meta: pd.DataFrame | Non
     Args:
         index: `VolumeStore.index`; its own `aortic_hu` and `incomplete_organ` fill what `meta` leaves empty.
         folds: Fold by `patient_id`.
-        meta: As `io.rsna_layout.read_series_table` returns, or None.
+        meta: As `io.rsna_series.read_series_table` returns, or None.
 
     Returns:
         `key`, `patient_id`, `series_id`, `fold` (missing where the patient has no labels), `aortic_hu` in HU and

@@ -25,7 +25,7 @@ def read_dataset_list(path: Path) -> tuple[list[Path], list[Rejection]]:
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: can't be read as a JSON dataset list ({type(error).__name__})") from error
     splits = [part for part in content.values() if isinstance(part, list)] if isinstance(content, dict) else [content]
     entries = [entry for split in splits if isinstance(split, list) for entry in split]

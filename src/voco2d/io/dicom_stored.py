@@ -197,7 +197,8 @@ def _find_pixels(file: OpenDicom, is_implicit: bool, is_little: bool) -> int:
     head = file.read(8)
     if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) != _PIXEL_DATA:
         return 0
-    if is_implicit:
+    # some files are explicit where their syntax says implicit; as a length these letters would be odd, which none is
+    if is_implicit and head[4:6] not in (b"OW", b"OB"):
         return int(struct.unpack(f"{order}L", head[4:])[0])
     tail = file.read(4)
     return int(struct.unpack(f"{order}L", tail)[0]) if len(tail) == 4 else 0

@@ -29,6 +29,8 @@ from voco2d.types import HuVolume, Millimetres3
 
 _REQUIRED = ("axes", "spacing_mm", "intensity")
 _IDS = ("patient_id", "study_id", "series_id")
+_LARGEST_NUMBER = 1e6
+_LEAST_SPACING_MM = 1e-6
 _KNOWN = (*_REQUIRED, "window_hu", *_IDS)
 
 
@@ -104,7 +106,7 @@ def read_sidecar(path: Path) -> Sidecar:
         )
     try:
         said: Any = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReadError(beside, f"can't be read as JSON ({type(error).__name__})") from error
     if not isinstance(said, dict):
         raise ReadError(beside, f"holds no JSON object with {', '.join(_REQUIRED)}")
@@ -116,14 +118,15 @@ def read_sidecar(path: Path) -> Sidecar:
     if not (isinstance(said["axes"], str) and is_axis_code(said["axes"])):
         raise ReadError(beside, "axes must have one letter an axis, of R or L, A or P, S or I, for example IPL")
     spacing = _numbers(said, "spacing_mm", 3, beside)
-    if min(spacing) <= 0:
-        raise ReadError(beside, "spacing_mm must be positive")
+    if min(spacing) < _LEAST_SPACING_MM:
+        raise ReadError(beside, f"spacing_mm must be positive, at least {_LEAST_SPACING_MM:g}")
     return Sidecar(
         axes=said["axes"],
         spacing_mm=(spacing[0], spacing[1], spacing[2]),
         intensity=_intensity(said, beside),
         window_hu=_window(said, beside),
-        ids={key: str(said[key]) for key in _IDS if said.get(key)},
+        # JSON may escape half a character, which no table can hold
+        ids={key: str(said[key]).encode("utf-8", "replace").decode() for key in _IDS if said.get(key)},
     )
 
 
@@ -148,7 +151,10 @@ def _window(said: Mapping[str, Any], beside: Path) -> tuple[float, float] | None
 
 def _numbers(said: Mapping[str, Any], key: str, count: int, beside: Path) -> list[float]:
     values = said[key]
-    numeric = isinstance(values, list) and all(type(value) in (int, float) and np.isfinite(value) for value in values)
+    # compared, not converted: a whole number of hundreds of digits is no float
+    numeric = isinstance(values, list) and all(
+        type(value) in (int, float) and abs(value) <= _LARGEST_NUMBER for value in values
+    )
     if not numeric or len(values) != count:
         raise ReadError(beside, f"{key} must be a list of {count} numbers")
     return [float(value) for value in values]

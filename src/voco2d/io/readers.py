@@ -32,6 +32,7 @@ def read_source(source: Source, args: ReadArgs = _DEFAULTS) -> tuple[Volume, tup
     Raises:
         ReadError: When it is not a CT volume, with the reason.
     """
+    _refuse_undecodable(source)
     return READERS[source.kind](source, args)
 
 
@@ -57,3 +58,15 @@ def read_volume(path: Path | str, args: ReadArgs = _DEFAULTS) -> Volume:
         raise ReadError(path, rejections[0].reason if path.is_file() and rejections else reason)
     volume, _ = read_source(sources[0], args)
     return volume
+
+
+def _refuse_undecodable(source: Source) -> None:
+    """Refuse names in another encoding than UTF-8: neither tables nor JSON can hold them.
+
+    Raises:
+        ReadError: When the path has bytes that are no UTF-8.
+    """
+    try:
+        "".join(map(str, (source.path, *source.files))).encode()
+    except UnicodeEncodeError as error:
+        raise ReadError(source.path, "its name or that of a folder above it is not UTF-8; rename it") from error

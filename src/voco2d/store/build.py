@@ -3,31 +3,26 @@
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from io import BytesIO
 from math import prod
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from voco2d.errors import UsageError
+from voco2d.errors import ConfigError, UsageError
 from voco2d.io.discover import discover
 from voco2d.io.source import ReadArgs, Rejection, Source
+from voco2d.preprocessing.organ_segmentation import load_totalsegmentator
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.progress import Progress
-from voco2d.store.conversion import convert
-from voco2d.store.layout import (
-    INDEX,
-    absolute,
-    make_folders,
-    write_failures,
-    write_if_changed,
-)
+from voco2d.store.execution import run_conversions
+from voco2d.store.files import write_failures
+from voco2d.store.layout import make_folders
 from voco2d.store.ledger import Ledger
-from voco2d.store.quarantine import Territory, read_quarantine, write_quarantine
-from voco2d.store.record import COLUMNS, load_records, load_refusals
+from voco2d.store.left_out import Territory, write_left_out
+from voco2d.store.location import Location, absolute, parse_location
+from voco2d.store.rsna_tables import copy_tables, find_roots
 from voco2d.store.settings import StoreSettings, settle
-from voco2d.workers import available_cores, run_jobs
+from voco2d.store.tables import write_tables
 
 
 @dataclass(frozen=True)
@@ -38,11 +33,26 @@ class PrepareArgs:
         preprocess: Body box, HU limits, size.
         read: How sources are read.
         workers: Processes; 0 uses all cores. Each holds one series in memory, up to about 1 GB.
+        seconds_per_series: A series that takes longer is given up and quarantined; 0 for no limit.
+        isolate: Read in processes of their own, so that a reader that crashes or hangs costs one series. False reads
+            in this process, one series after the other, without a limit.
+        dask: Address of a dask scheduler whose workers do the work instead; they must see sources and store under the
+            same paths. `local` or `local:2` starts a small cluster here.
+        masks: Folder of organ masks for `preprocess.organ_crop=masks`.
     """
 
     preprocess: PreprocessArgs = field(default_factory=PreprocessArgs)
     read: ReadArgs = field(default_factory=ReadArgs)
     workers: int = 0
+    seconds_per_series: float = 900.0
+    isolate: bool = True
+    dask: str | None = None
+    masks: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that can't work."""
+        if not 0 <= self.seconds_per_series < float("inf"):
+            raise ConfigError(f"seconds_per_series={self.seconds_per_series}: give seconds, or 0 for no limit")
 
 
 @dataclass(frozen=True)
@@ -53,16 +63,16 @@ class PrepareSummary:
         prepared: Volumes that were made or made anew.
         unchanged: Volumes that were there already; nothing was decoded for them.
         quarantined: Files and series of this call that were left out; quarantine.csv lists them.
-        store: Folder of the store.
+        store: The store.
     """
 
     prepared: int
     unchanged: int
     quarantined: int
-    store: Path
+    store: Location
 
 
-def prepare(sources: Sequence[Path], out: Path, args: PrepareArgs | None = None) -> PrepareSummary:
+def prepare(sources: Sequence[Path], out: Location | str, args: PrepareArgs | None = None) -> PrepareSummary:
     """Prepare every CT volume below `sources` into the store `out`.
 
     A source that is in the store already and has not changed is not opened, nor one that was refused before by this
@@ -71,39 +81,62 @@ def prepare(sources: Sequence[Path], out: Path, args: PrepareArgs | None = None)
 
     Args:
         sources: Folders and files, as `discover` takes them.
-        out: Folder of the store, new or made with the same settings.
+        out: The store, new or made with the same settings: a folder, or a URL of any file system fsspec knows.
         args: Settings; the defaults when None.
 
     Raises:
-        UsageError: A source is missing, or there is nothing to prepare.
-        StoreError: The store has other settings or can't be written, the disk is full, or a worker died.
+        UsageError: A source is missing, there is nothing to prepare, or the URL or cluster can't be used.
+        LabelError: The table of series in a competition folder can't be used.
+        StoreError: The store has other settings or can't be written, or the disk is full.
     """
     args = args or PrepareArgs()
     if args.workers < 0:
         raise UsageError(f"workers={args.workers}; give the number of processes, or 0 for all cores")
-    sources = [absolute(source) for source in sources]
-    found, rejections = _discover(sources, out)
+    out = parse_location(out)
+    given = [absolute(source) for source in sources]
+    masks = _masks(args)
+    found, rejections = _discover(given, out)
+    roots = find_roots(given)
     settings = StoreSettings(preprocess=args.preprocess, read=args.read)
     with write_failures(out, "give a folder that can be written as --out"):
         settle(out, settings)
         make_folders(out)
-        territory = Territory([*sources, *(source.path for source in found)])
-        ledger = Ledger(out, settings, found, rejections, territory)
+        copy_tables(out, roots)
+        territory = Territory([*given, *(source.path for source in found)])
+        root = absolute(out) if isinstance(out, Path) else out  # workers may run in other folders
+        ledger = Ledger(root, settings, found, rejections, territory, masks)
     try:
         _convert_all(ledger, out, args)
     except BaseException:
         with suppress(OSError):
-            _write_tables(out, ledger.left_out, territory)
+            _finish(out, ledger, given, territory)
         raise
     with write_failures(out, "free some space or rights, then run the same command again"):
-        _write_tables(out, ledger.left_out, territory)
+        _finish(out, ledger, given, territory)
     quarantined = len({(entry.path, entry.reason) for entry in ledger.left_out})
     return PrepareSummary(ledger.prepared, ledger.unchanged, quarantined, out)
 
 
-def _discover(sources: Sequence[Path], out: Path) -> tuple[list[Source], list[Rejection]]:
+def _finish(root: Location, ledger: Ledger, given: Sequence[Path], territory: Territory) -> None:
+    make_folders(root)  # takes away what workers that were stopped left half written
+    write_left_out(root, given, territory, ledger.unrecorded)
+    write_tables(root)
+
+
+def _masks(args: PrepareArgs) -> Path | None:
+    if args.preprocess.organ_crop == "totalsegmentator":
+        load_totalsegmentator()  # refused here, not once for each series
+    if args.masks is None:
+        return None
+    masks = absolute(args.masks)
+    if not masks.is_dir():
+        raise UsageError(f"{args.masks}: no such folder of organ masks")
+    return masks
+
+
+def _discover(sources: Sequence[Path], out: Location) -> tuple[list[Source], list[Rejection]]:
     """Find sources, leaving aside the store itself where it lies below one of them."""
-    store = Territory([out])
+    store = Territory([out] if isinstance(out, Path) else [])
     for source in sources:
         if source in store:
             raise UsageError(f"{out}: the store would hold its own source {source}; give another folder as --out")
@@ -116,13 +149,12 @@ def _discover(sources: Sequence[Path], out: Path) -> tuple[list[Source], list[Re
     return found, rejections
 
 
-def _convert_all(ledger: Ledger, root: Path, args: PrepareArgs) -> None:
+def _convert_all(ledger: Ledger, root: Location, args: PrepareArgs) -> None:
     jobs = ledger.jobs
-    workers = max(1, min(args.workers or available_cores(), len(jobs)))
     volume_bytes = prod(args.preprocess.size) * np.dtype(np.int16).itemsize
     done = 0
     total = ledger.unchanged + len(jobs)
-    results = run_jobs(convert, jobs, workers)
+    results = run_conversions(jobs, args.workers, args.seconds_per_series, args.isolate, args.dask)
     with Progress("preparing volumes", total, done=ledger.unchanged) as progress, closing(results):
         while done < len(jobs):
             left = len(jobs) - done
@@ -135,24 +167,3 @@ def _convert_all(ledger: Ledger, root: Path, args: PrepareArgs) -> None:
                 ledger.book(job, outcome)
             done += 1
             progress.advance()
-
-
-def _write_tables(root: Path, left_out: list[Rejection], territory: Territory) -> None:
-    """Compile index.parquet and quarantine.csv from what lies in the store, and this call's further rejections.
-
-    Compiled rather than appended to, so that neither an interruption nor a second run beside this one loses a volume.
-    """
-    records = load_records(root)
-    refusals = load_refusals(root)
-    for identity in records.keys() & refusals.keys():
-        refusals.pop(identity).remove(root)
-    table = pd.DataFrame([record.row for record in records.values()], columns=list(COLUMNS)).astype(dict(COLUMNS))
-    # keys depend on where the sources lie; the order of volumes, which training draws from, should not
-    table = table.sort_values(["patient_id", "study_id", "series_id", "key"], ignore_index=True)
-    content = BytesIO()
-    table.to_parquet(content, index=False)
-    write_if_changed(root / INDEX, content.getvalue())
-    kept = [entry for entry in read_quarantine(root) if entry.path not in territory]
-    standing = [refusal.rejection for refusal in refusals.values()]
-    files = [entry for record in records.values() for entry in record.left_out]
-    write_quarantine(root, [*kept, *standing, *files, *left_out])

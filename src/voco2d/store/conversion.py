@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,8 +12,11 @@ from voco2d.io.readers import read_source
 from voco2d.io.source import ReadArgs, Rejection, Source
 from voco2d.io.volume import Volume
 from voco2d.preprocessing.preprocess import Prepared, PreprocessArgs, prepare_volume
-from voco2d.store.layout import VOLUMES, volume_key, write_atomically
-from voco2d.store.record import Record, Refusal, volume_path
+from voco2d.store.files import ByteSink, write_atomically
+from voco2d.store.layout import VOLUMES, volume_key, volume_path
+from voco2d.store.location import Location
+from voco2d.store.record import Record, Refusal
+from voco2d.store.survey import survey
 from voco2d.types import HuVolume
 from voco2d.version import VERSION
 
@@ -33,16 +36,18 @@ class Job:
         preprocess: How to prepare.
         settings_hash: Hash of both.
         old: What the store holds of an earlier state of the source; it goes as soon as the new state is read.
+        masks: Folder of organ masks.
     """
 
     source: Source
     identity: str
     fingerprint: str
-    root: Path
+    root: Location
     read: ReadArgs
     preprocess: PreprocessArgs
     settings_hash: str
     old: Record | None = None
+    masks: Path | None = None
 
 
 Outcome: TypeAlias = Record | Refusal | Rejection
@@ -58,7 +63,7 @@ def convert(job: Job) -> Outcome:
     path = str(job.source.path)
     try:
         volume, rejections = read_source(job.source, job.read)
-        prepared = prepare_volume(volume, job.preprocess)
+        prepared = prepare_volume(volume, job.preprocess, masks=job.masks)
     except Voco2dError as error:
         if _may_pass(error):
             return Rejection(path, _reason(error))
@@ -72,25 +77,26 @@ def convert(job: Job) -> Outcome:
     key = volume_key(volume.patient_id, volume.series_id, job.identity)
     if job.old is not None and job.old.key != key:
         job.old.remove(job.root)
-    target = volume_path(job.root, key)
-    write_atomically(target, lambda file: _write_npy(file, prepared.hu))
+    written = write_atomically(volume_path(job.root, key), lambda file: _write_npy(file, prepared.hu))
+    quality, flaws = survey(job.root, key, volume, prepared)
     record = Record(
         identity=job.identity,
-        row=_row(job, key, volume, prepared),
-        size_bytes=target.stat().st_size,
+        row=_row(job, key, volume, prepared, flaws),
+        size_bytes=written,
         rejections=tuple((entry.path, entry.reason) for entry in rejections),
+        quality=quality,
     )
     record.save(job.root)
     return record
 
 
-def _write_npy(file: BinaryIO, hu: HuVolume) -> None:
+def _write_npy(file: ByteSink, hu: HuVolume) -> None:
     """Write as `numpy.save` does, but through `file`: NumPy's own writing loses the reason when the disk is full."""
     np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(hu))
     file.write(hu.data)
 
 
-def _row(job: Job, key: str, volume: Volume, prepared: Prepared) -> dict[str, Any]:
+def _row(job: Job, key: str, volume: Volume, prepared: Prepared, flaws: tuple[str, ...]) -> dict[str, Any]:
     depth, height, width = volume.hu.shape
     box = dict(zip(("box_z0", "box_z1", "box_h0", "box_h1", "box_w0", "box_w1"), prepared.box, strict=True))
     spacing = dict(zip(("spacing_z_mm", "spacing_h_mm", "spacing_w_mm"), map(float, volume.spacing_mm), strict=True))
@@ -111,7 +117,7 @@ def _row(job: Job, key: str, volume: Volume, prepared: Prepared) -> dict[str, An
         "hu_min": int(prepared.hu.min()),
         "hu_max": int(prepared.hu.max()),
         "hu_mean": float(prepared.hu.mean(dtype=np.float64)),
-        "notes": "; ".join((*volume.notes, *prepared.notes)),
+        "notes": "; ".join((*volume.notes, *prepared.notes, *flaws)),
         "source_hash": job.fingerprint,
         "settings_hash": job.settings_hash,
     }

@@ -1,36 +1,39 @@
-"""Where things lie in a store, how a volume is named, and how files are written so that no half one is ever seen.
+"""What lies where in a store, how a volume is named, and how a source is recognised without being opened.
 
 - `store.json`: format version, settings, hash of the settings
 - `volumes/<key>.npy`: a prepared volume, int16 (Z, H, W)
-- `records/<key>.json`: a volume's index row, source hash and left-out files; written after its `.npy`
+- `thumbnails/<key>.jpg`: three planes of it
+- `records/<key>.json`: a volume's index row, quality row, source hash and left-out files; written after the others
 - `refused/<identity>.json`: a source that is no CT volume, its reason and source hash
+- `left_out/<id>.json`: what the latest run over the same places left out besides
+- `rsna/<id>-train.csv`, `rsna/<id>-train_series_meta.csv`: tables of the competition folders that were prepared
 - `index.parquet`: the records as one table
 - `quarantine.csv`: path and reason of everything that was left out
+- `labels.csv`: the competition's labels, where there are any
+- `quality.parquet`, `quality.html`: what is odd about which volume, as a table and as a page
 """
 
-import errno
 import os
-import secrets
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
 
-from voco2d.errors import StoreError
 from voco2d.io.numpy_array import sidecar_path
 from voco2d.io.source import Source
+from voco2d.store.files import make_folder
+from voco2d.store.location import Location, absolute
 
 SETTINGS = "store.json"
 INDEX = "index.parquet"
 QUARANTINE = "quarantine.csv"
+LABELS = "labels.csv"
+QUALITY = "quality.parquet"
+QUALITY_PAGE = "quality.html"
 VOLUMES = "volumes"
+THUMBNAILS = "thumbnails"
 RECORDS = "records"
 REFUSED = "refused"
-
-_TEMPORARY = ".tmp"
-_ABANDONED_SECONDS = 3600.0
+LEFT_OUT = "left_out"
+RSNA = "rsna"
 
 
 def volume_key(patient_id: str, series_id: str, identity: str) -> str:
@@ -44,76 +47,57 @@ def volume_key(patient_id: str, series_id: str, identity: str) -> str:
     Returns:
         "s-" and 16 hexadecimal digits.
     """
-    return f"s-{_digest(patient_id, series_id, identity, size=8)}"
+    return f"s-{digest(patient_id, series_id, identity, size=8)}"
 
 
-def absolute(path: Path | str) -> Path:
-    """Make a path comparable. Links are not followed: a data manager may point the same name at new content."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
+def volume_path(root: Location, key: str) -> Location:
+    """Path of the prepared volume `key`."""
+    return root / VOLUMES / f"{key}.npy"
+
+
+def thumbnail_path(root: Location, key: str) -> Location:
+    """Path of the picture of the prepared volume `key`."""
+    return root / THUMBNAILS / f"{key}.jpg"
 
 
 def source_identity(source: Source) -> str:
-    """Hash of where a source is: its absolute path and its series. A moved source is another one."""
-    part = (f"{source.part[0]}/{source.part[1]}",) if source.part[1] > 1 else ()
-    return _digest(str(absolute(source.path)), source.series_id or "", *part)
+    """Hash of where a source is: its absolute path, series, and which part of it. A moved source is another one."""
+    part = (str(number) for number in (*source.part, source.stack))
+    return digest(str(absolute(source.path)), source.series_id or "", *part)
 
 
-def source_fingerprint(source: Source) -> str:
+def source_fingerprint(source: Source, masks: Path | None = None) -> str:
     """Hash of what a source is, without opening it: relative name, size and modification time of each file.
+
+    Args:
+        source: What is to be read.
+        masks: Folder of organ masks; those that are named after the source count too.
 
     Raises:
         OSError: A file can't be looked at.
     """
-    parts = []
-    for path in (*source.files, *_companions(source)):
-        status = path.stat()
-        parts.append(f"{os.path.relpath(path, source.path)}\0{status.st_size}\0{status.st_mtime_ns}")
-    return _digest(source.kind, *sorted(parts))
+    parts = [_state(path, source.path) for path in (*source.files, *_companions(source))]
+    if masks is not None:
+        parts += [_state(path, masks) for path in _masks(source, masks)]
+    return digest(source.kind, *sorted(parts))
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path` and put it in place once it is safely on disk.
-
-    Raises:
-        OSError: Writing failed; `path` is what it was, and the temporary file is gone.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def make_folders(root: Location) -> None:
+    """Create the store's folders and remove what killed runs left half written."""
+    make_folder(root)
+    for name in (VOLUMES, THUMBNAILS, RECORDS, REFUSED, LEFT_OUT, RSNA):
+        make_folder(root / name)
 
 
-def write_if_changed(path: Path, content: bytes) -> None:
-    """Write `content` atomically unless the file holds it already."""
-    if not path.is_file() or path.read_bytes() != content:
-        write_atomically(path, lambda file: file.write(content))
+def digest(*parts: str, size: int = 16) -> str:
+    """Hash texts, keeping apart where one ends and the next begins; `size` bytes as hexadecimal digits."""
+    lengths = "".join(f"{len(part)}:{part}" for part in parts)
+    return blake2b(lengths.encode("utf-8", "surrogateescape"), digest_size=size).hexdigest()
 
 
-def make_folders(root: Path) -> None:
-    """Create the store's folders and remove what killed runs left half written over an hour ago."""
-    for name in (".", VOLUMES, RECORDS, REFUSED):
-        folder = root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f".*{_TEMPORARY}"):
-            if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
-                leftover.unlink(missing_ok=True)
-
-
-@contextmanager
-def write_failures(root: Path, way_out: str) -> Iterator[None]:
-    """Turn a failed write below `root` into a StoreError that ends with `way_out`."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "the disk is full" if full else f"can't write there: {error.strerror or error}"
-        raise StoreError(f"{root}: {what}; {way_out}") from error
+def _state(path: Path, base: Path) -> str:
+    status = path.stat()
+    return f"{os.path.relpath(path, base)}\0{status.st_size}\0{status.st_mtime_ns}"
 
 
 def _companions(source: Source) -> list[Path]:
@@ -122,6 +106,15 @@ def _companions(source: Source) -> list[Path]:
     return [path for path in sidecars if path.exists()]
 
 
-def _digest(*parts: str, size: int = 16) -> str:
-    lengths = "".join(f"{len(part)}:{part}" for part in parts)
-    return blake2b(lengths.encode("utf-8", "surrogateescape"), digest_size=size).hexdigest()
+def _masks(source: Source, masks: Path) -> list[Path]:
+    """Masks that are named after a source; one named after a series UID inside its files is not known before."""
+    stem = source.path.name.removesuffix(".gz").removesuffix(".nii")
+    found: list[Path] = []
+    for folder in (masks, masks / "segmentations"):
+        for name in {stem, source.path.stem, source.series_id or stem} - {"", ".", ".."}:
+            if Path(name).name != name or "\0" in name:
+                continue
+            found += sorted((folder / name).glob("*.nii*")) if (folder / name).is_dir() else []
+            endings = ("_labels.nii.gz", "_labels.nii", ".nii.gz", ".nii")
+            found += [file for ending in endings if (file := folder / f"{name}{ending}").is_file()]
+    return found

@@ -6,8 +6,10 @@ from pathlib import Path
 from voco2d.io.source import Rejection, Source
 from voco2d.progress import track
 from voco2d.store.conversion import Job, Outcome
-from voco2d.store.layout import source_fingerprint, source_identity
-from voco2d.store.quarantine import Territory
+from voco2d.store.files import list_files
+from voco2d.store.layout import VOLUMES, source_fingerprint, source_identity
+from voco2d.store.left_out import Territory
+from voco2d.store.location import Location
 from voco2d.store.record import Record, Refusal, load_records, load_refusals
 from voco2d.store.settings import StoreSettings
 from voco2d.version import VERSION
@@ -17,33 +19,39 @@ class Ledger:
     """Sorts sources by what the store knows of them, then books what becomes of those to do.
 
     Args:
-        root: Folder of the store.
+        root: The store.
         settings: Settings of the store.
         found: Sources of this call.
         rejections: What discovery passed over.
         territory: Where this call looked.
+        masks: Folder of organ masks.
 
     Attributes:
         jobs: What is to be done.
         unchanged: Number of volumes that need nothing.
         prepared: Number of jobs that became volumes.
         left_out: Everything of this call that is in no volume.
+        unrecorded: The part of it that neither a record nor a refusal tells.
     """
 
     def __init__(
         self,
-        root: Path,
+        root: Location,
         settings: StoreSettings,
         found: Sequence[Source],
         rejections: Sequence[Rejection],
         territory: Territory,
+        masks: Path | None = None,
     ) -> None:
         self.jobs: list[Job] = []
         self.unchanged = 0
         self.prepared = 0
         self.left_out: list[Rejection] = list(rejections)
+        self.unrecorded: list[Rejection] = list(rejections)
         self._root = root
         self._settings = settings
+        self._masks = masks
+        self._sizes = {name: size for name, (size, _) in list_files(root / VOLUMES).items()}
         self._records = load_records(root)
         self._refusals = load_refusals(root)
         sources = {source_identity(source): source for source in found}
@@ -75,22 +83,31 @@ class Ledger:
                 job.old.remove(self._root)
             self.left_out.append(outcome.rejection)
         else:
-            self.left_out.append(outcome)
+            self._pass_over(outcome)
+
+    def _pass_over(self, rejection: Rejection) -> None:
+        self.left_out.append(rejection)
+        self.unrecorded.append(rejection)
 
     def _sort_in(self, identity: str, source: Source) -> None:
         record, refusal = self._records.get(identity), self._refusals.get(identity)
         try:
-            fingerprint = source_fingerprint(source)
+            fingerprint = source_fingerprint(source, self._masks)
         except OSError as error:
-            self.left_out.append(Rejection(str(source.path), f"can't be opened: {error.strerror or error}"))
+            self._pass_over(Rejection(str(source.path), f"can't be opened: {error.strerror or error}"))
             return
-        if record is not None and record.is_current(self._root, fingerprint):
+        if record is not None and self._is_current(record, fingerprint):
             self.unchanged += 1
             self.left_out.extend(record.left_out)
             return
         settings = self._settings
-        job = Job(source, identity, fingerprint, self._root, settings.read, settings.preprocess, settings.hash, record)
+        how = (settings.read, settings.preprocess, settings.hash)
+        job = Job(source, identity, fingerprint, self._root, *how, old=record, masks=self._masks)
         if refusal is not None and (refusal.fingerprint, refusal.version) == (fingerprint, VERSION):
             self.book(job, refusal)
         else:
             self.jobs.append(job)
+
+    def _is_current(self, record: Record, fingerprint: str) -> bool:
+        """Whether the source is the one the record was made from, and the volume is there in full."""
+        return record.row["source_hash"] == fingerprint and self._sizes.get(f"{record.key}.npy") == record.size_bytes

@@ -3,16 +3,18 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from voco2d.io.source import Rejection
-from voco2d.store.layout import RECORDS, REFUSED, VOLUMES, write_if_changed
+from voco2d.store.files import list_files, read_files, remove_file, write_if_changed
+from voco2d.store.layout import RECORDS, REFUSED, thumbnail_path, volume_path
+from voco2d.store.location import Location
 
 _log = logging.getLogger(__name__)
 
-COLUMNS: Mapping[str, str] = {
+RECORD_COLUMNS: Mapping[str, str] = {
     "key": "str",
     "patient_id": "str",
     "study_id": "str",
@@ -40,6 +42,12 @@ COLUMNS: Mapping[str, str] = {
     "source_hash": "str",
     "settings_hash": "str",
 }
+"""Columns of the index that come from the volume itself, and their types."""
+
+JOINED: Mapping[str, str] = {"aortic_hu": "float64", "incomplete_organ": "Int64"}
+"""Columns of the index that come from the competition's table of series; missing for other scans."""
+
+COLUMNS: Mapping[str, str] = {**RECORD_COLUMNS, **JOINED}
 """Columns of the index and their types; one row a volume."""
 
 
@@ -49,15 +57,17 @@ class Record:
 
     Args:
         identity: `source_identity` of its source.
-        row: Its row of the index, with the keys of COLUMNS.
+        row: Its row of the index, with the keys of RECORD_COLUMNS.
         size_bytes: Size of its .npy file.
         rejections: Single bad files of the otherwise good series, as (path, reason).
+        quality: Its row of the quality table; empty where it could not be measured.
     """
 
     identity: str
     row: dict[str, Any]
     size_bytes: int
     rejections: tuple[tuple[str, str], ...] = ()
+    quality: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -83,22 +93,15 @@ class Record:
         """Whether both are surely one series, wherever it lies: study and series UID agree, or ids and files do."""
         return self.ids == other.ids and (self.ids[1] != "" or self.row["source_hash"] == other.row["source_hash"])
 
-    def is_current(self, root: Path, fingerprint: str) -> bool:
-        """Whether the source is the one it was made from, and its file is there in full."""
-        try:
-            size = volume_path(root, self.key).stat().st_size
-        except OSError:
-            return False
-        return size == self.size_bytes and self.row["source_hash"] == fingerprint
-
-    def save(self, root: Path) -> None:
+    def save(self, root: Location) -> None:
         """Write it below `root`; only now does the volume count as prepared."""
         write_if_changed(root / RECORDS / f"{self.key}.json", _json(self))
 
-    def remove(self, root: Path) -> None:
+    def remove(self, root: Location) -> None:
         """Take the volume out of the store, its record first."""
-        (root / RECORDS / f"{self.key}.json").unlink(missing_ok=True)
-        volume_path(root, self.key).unlink(missing_ok=True)
+        remove_file(root / RECORDS / f"{self.key}.json")
+        remove_file(volume_path(root, self.key))
+        remove_file(thumbnail_path(root, self.key))
 
 
 @dataclass(frozen=True)
@@ -124,47 +127,43 @@ class Refusal:
         """Its line of the quarantine."""
         return Rejection(self.path, self.reason)
 
-    def save(self, root: Path) -> None:
+    def save(self, root: Location) -> None:
         """Remember it below `root`, so that it is not read again while it stays the same."""
         write_if_changed(root / REFUSED / f"{self.identity}.json", _json(self))
 
-    def remove(self, root: Path) -> None:
+    def remove(self, root: Location) -> None:
         """Forget it."""
-        (root / REFUSED / f"{self.identity}.json").unlink(missing_ok=True)
+        remove_file(root / REFUSED / f"{self.identity}.json")
 
 
-def volume_path(root: Path, key: str) -> Path:
-    """Path of the prepared volume `key`."""
-    return root / VOLUMES / f"{key}.npy"
-
-
-def load_records(root: Path) -> dict[str, Record]:
+def load_records(root: Location) -> dict[str, Record]:
     """Read all records of the store at `root`, by identity, in the order of their keys."""
     records = {}
-    for tree in _read_all(root / RECORDS):
-        if {"identity", "row", "size_bytes", "rejections"} == set(tree) and set(tree["row"]) == set(COLUMNS):
+    fields = set(Record.__dataclass_fields__)
+    for tree in read_trees(root / RECORDS):
+        if fields == set(tree) and set(tree["row"]) == set(RECORD_COLUMNS):
             tree["rejections"] = tuple((path, reason) for path, reason in tree["rejections"])
             records[tree["identity"]] = Record(**tree)
     return records
 
 
-def load_refusals(root: Path) -> dict[str, Refusal]:
+def load_refusals(root: Location) -> dict[str, Refusal]:
     """Read all refusals of the store at `root`, by identity."""
     fields = set(Refusal.__dataclass_fields__)
-    return {tree["identity"]: Refusal(**tree) for tree in _read_all(root / REFUSED) if set(tree) == fields}
+    return {tree["identity"]: Refusal(**tree) for tree in read_trees(root / REFUSED) if set(tree) == fields}
 
 
-def _json(entry: Record | Refusal) -> bytes:
-    return (json.dumps(asdict(entry), indent=1, sort_keys=True) + "\n").encode()
-
-
-def _read_all(folder: Path) -> Iterator[dict[str, Any]]:
+def read_trees(folder: Location) -> Iterator[dict[str, Any]]:
     """Read JSON files in the order of their names; a damaged one counts as absent, so its source is read again."""
-    for path in sorted(folder.glob("[!.]*.json")):
+    for path, content in read_files([folder / name for name in list_files(folder, ".json")]):
         try:
-            tree = json.loads(path.read_bytes())
-        except (OSError, ValueError):
+            tree = json.loads(content or b"")
+        except ValueError:
             _log.warning("%s: damaged, its source will be prepared again", path)
             continue
         if isinstance(tree, dict):
             yield tree
+
+
+def _json(entry: Record | Refusal) -> bytes:
+    return (json.dumps(asdict(entry), indent=1, sort_keys=True) + "\n").encode()

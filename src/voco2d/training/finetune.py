@@ -20,6 +20,7 @@ from voco2d.models.aggregators import AGGREGATORS
 from voco2d.models.classifier import CLASSIFIER_KIND, ClassifierArgs
 from voco2d.preprocessing.readout import ReadoutArgs, check_readout
 from voco2d.progress import Progress
+from voco2d.store.location import Location
 from voco2d.store.settings import StoreSettings
 from voco2d.store.volume_store import VolumeStore
 from voco2d.targets import TARGETS
@@ -106,7 +107,7 @@ class FinetuneArgs:
 
 
 def finetune(
-    store: Path,
+    store: Location | str,
     labels: Path,
     init: str,
     out: Path,

@@ -21,6 +21,7 @@ from voco2d.methods.registry import METHODS
 from voco2d.models.backbones import build_backbone, check_name
 from voco2d.models.checkpoint import backbone_state, read_weights
 from voco2d.progress import Progress
+from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.continuation import refuse_other_run
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
@@ -40,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 def pretrain(
-    store: Path,
+    store: Location | str,
     out: Path,
     args: PretrainArgs | None = None,
     resume: bool = False,
