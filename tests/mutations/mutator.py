@@ -1,5 +1,6 @@
 """Damages files in one of many ways, drawn by a seeded generator."""
 
+import functools
 import gzip
 import io
 import struct
@@ -192,9 +193,7 @@ def deep_sequences(data: bytes, draw: Draw) -> bytes:
 
 
 def deflate_bomb(data: bytes, draw: Draw) -> bytes:
-    packer = zlib.compressobj(9, wbits=-15)
-    # blocks that end in a full flush can be repeated: 16 MiB of zeros each
-    block = packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = _zeros()
     meta = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"
     start = struct.pack("<HH2sH", 0x0008, 0x0060, b"CS", 2) + b"CT"
     head = zlib.compressobj(9, wbits=-15)
@@ -214,7 +213,7 @@ def gzip_bomb(data: bytes, draw: Draw) -> bytes:
     plain = bytearray(gzip.decompress(data))
     side = int(draw.choice((600, 1200, 2000, 32_000)))
     struct.pack_into("<4h", plain, 40, 3, side, side, min(side, 1200))
-    return gzip.compress(bytes(plain) + bytes(2**24) * int(draw.integers(0, 40)), 9, mtime=0)
+    return gzip.compress(bytes(plain) + bytes(2**24) * int(draw.integers(0, 8)), 1, mtime=0)
 
 
 def gzip_edit(data: bytes, draw: Draw) -> bytes:
@@ -282,6 +281,13 @@ DICOM = (
 GZIP = (gzip_bomb, gzip_edit)
 HEADER = (lie_in_header,)
 TEXT = (lie_in_text,)
+
+
+@functools.cache
+def _zeros() -> bytes:
+    """16 MiB of zeros, deflated; a block that ends in a full flush can be repeated."""
+    packer = zlib.compressobj(9, wbits=-15)
+    return packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def _flip(data: bytes, draw: Draw, start: int, stop: int) -> bytes:
