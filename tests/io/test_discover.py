@@ -192,3 +192,18 @@ def test_a_list_in_a_folder_beside_the_data_finds_its_images(tmp_path):
     sources, rejections = discover([tmp_path / "jsons" / "btcv.json"])
     assert [source.path.name for source in sources] == ["a.nii.gz"]
     assert rejections == []
+
+
+def test_cases_counted_with_four_digits_are_no_channels(tmp_path):
+    (tmp_path / "imagesTr").mkdir()
+    for name in ("amos_0001.nii.gz", "amos_0004.nii.gz"):
+        (tmp_path / "imagesTr" / name).touch()
+    sources, rejections = discover([tmp_path])
+    assert len(sources) == 2
+    assert rejections == []
+
+
+def test_a_series_of_a_competition_folder_named_twice_is_taken_once(tmp_path, patient):
+    patient.write_series(tmp_path / "train_images" / "7" / "70", patient.Spec(slices=3))
+    sources, _ = discover([tmp_path / "train_images" / "7", tmp_path])
+    assert len(sources) == 1

@@ -78,7 +78,7 @@ def test_a_missing_sidecar_is_named_with_its_keys(tmp_path, patient):
         ({"intensity": "raw"}, 'intensity must be "hu" or "windowed"'),
         ({"intensity": "windowed"}, "window_hu must give"),
         ({"intensity": "windowed", "window_hu": [5, 1]}, "low below high"),
-        ({"colour": 1}, "has unknown colour; the keys are axes"),
+        ({"colour": 1}, "has 1 unknown; the keys are axes"),
     ],
 )
 def test_a_wrong_sidecar_is_refused_with_the_key(tmp_path, patient, changes, reason):

@@ -11,8 +11,9 @@ from jaxtyping import Int16
 from voco2d.errors import ReadError
 from voco2d.io.dicom_frames import read_headers
 from voco2d.io.dicom_grid import even_out, in_plane_offsets, shear
-from voco2d.io.dicom_header import SliceHeader, quiet_pydicom
+from voco2d.io.dicom_header import SliceHeader
 from voco2d.io.dicom_pixels import PixelFile, SlicePixels
+from voco2d.io.dicom_quiet import quiet_pydicom
 from voco2d.io.dicom_series import (
     MAX_AXIAL_TILT_DEG,
     NOTABLE_DEG,

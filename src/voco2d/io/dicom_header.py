@@ -1,13 +1,10 @@
 """Reads DICOM headers, without their pixels, into what is needed to group and sort slices (DICOM PS3.3 C.7.6.2)."""
 
-import contextlib
-import logging
 import math
 import re
 import struct
-import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,20 +94,6 @@ class SliceHeader:
     has_rescale: bool
     acquisition: tuple[str, str] = ("", "")
     frame: int | None = None
-
-
-@contextlib.contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom on odd values, as warnings and in its log: both quote those values, which may be identifiers."""
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"pydicom|pylibjpeg")
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def has_dicom_content(path: Path) -> bool:

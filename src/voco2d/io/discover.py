@@ -9,14 +9,14 @@ other: their parsing holds the interpreter's lock, and a pool of threads took tw
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from voco2d.errors import ReadError, UsageError
 from voco2d.io.dataset_list import read_dataset_list
 from voco2d.io.dicom_groups import DicomGroups
-from voco2d.io.dicom_header import quiet_pydicom
+from voco2d.io.dicom_quiet import quiet_pydicom
 from voco2d.io.itk_image import ITK_SUFFIXES, detached_data
 from voco2d.io.numpy_array import is_sidecar
 from voco2d.io.path_table import Listed, read_path_table
@@ -139,7 +139,7 @@ def _walk(roots: Sequence[Path], rejections: list[Rejection]) -> Iterator[Path |
             competition = _competition(Path(folder), folders)
             if competition is not None:
                 folders.clear()
-                yield from _competition_series(competition, walked)
+                yield from _competition_series(competition, walked, reject)
                 continue
             _leave_out_labels(Path(folder), folders, names)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -157,29 +157,40 @@ def _competition(folder: Path, folders: Sequence[str]) -> RsnaRoot | None:
     return find_rsna_root(folder) if likely else None
 
 
-def _competition_series(root: RsnaRoot, walked: set[str]) -> Iterator[Path | Source]:
+def _competition_series(root: RsnaRoot, walked: set[str], reject: Callable[[OSError], None]) -> Iterator[Path | Source]:
     for folder in root.image_folders:
         walked.add(os.path.realpath(folder))
-        for patient in _visible(folder):
+        for patient in _visible(folder, reject):
             if not patient.is_dir():
                 yield Path(patient.path)
                 continue
             walked.add(os.path.realpath(patient.path))
-            for series in _visible(patient.path):
+            for series in _visible(patient.path, reject):
                 if not series.is_dir():
                     yield Path(series.path)
-                    continue
-                walked.add(os.path.realpath(series.path))
-                names = [entry.name for entry in _visible(series.path)]
-                files = tuple(Path(series.path, name) for name in names if name.lower().endswith(".dcm"))
-                if files:
-                    yield Source("dicom", Path(series.path), files, patient.name, series.name)
-                yield from (Path(series.path, name) for name in names if not name.lower().endswith(".dcm"))
+                elif (real := os.path.realpath(series.path)) not in walked:
+                    walked.add(real)
+                    yield from _competition_files(patient.name, series, reject)
 
 
-def _visible(folder: Path | str) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+def _competition_files(
+    patient: str, series: os.DirEntry[str], reject: Callable[[OSError], None]
+) -> Iterator[Path | Source]:
+    names = [entry.name for entry in _visible(series.path, reject)]
+    files = tuple(Path(series.path, name) for name in names if name.lower().endswith(".dcm"))
+    if files:
+        yield Source("dicom", Path(series.path), files, patient, series.name)
+    yield from (Path(series.path, name) for name in names if not name.lower().endswith(".dcm"))
+
+
+def _visible(folder: Path | str, reject: Callable[[OSError], None]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        reject(error)
+        return []
+    return sorted(visible, key=lambda entry: entry.name)
 
 
 def _leave_out_labels(folder: Path, folders: list[str], names: list[str]) -> None:
@@ -223,6 +234,9 @@ def _nifti(path: Path) -> Source:
     case = _CHANNEL.fullmatch(path.name) if path.parent.name in _IMAGES_TO_LABELS else None
     if case is None:
         return Source("nifti", path, (path,))
+    first = path.with_name(f"{case.group(1)}_0000.nii{case.group(3) or ''}")
     if case.group(2) != "0000":
+        if not first.exists():
+            return Source("nifti", path, (path,))  # some data sets count their cases with four digits
         raise ReadError(path, f"channel {case.group(2)} of a case; only channel 0000 is read")
     return Source("nifti", path, (path,), case.group(1), case.group(1))

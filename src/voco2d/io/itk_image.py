@@ -1,6 +1,7 @@
 """Reads NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd) through SimpleITK, the extra `itk`, into a `Volume`."""
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,35 @@ ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _NOTABLE_DEG = 1.0
 _MAX_RATIO = 1040
 _HEADER_BYTES = 65_536
+_DATA_FILE = re.compile(rb"^[ \t]*(?:data ?file[ \t]*:|elementdatafile[ \t]*=)([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
 def detached_data(path: Path) -> Path | None:
-    """File beside a .nhdr or .mhd header that holds its voxels; `None` where there is none or it can't be told."""
-    if path.suffix.lower() not in (".nhdr", ".mhd"):
+    """File beside a header that holds its voxels; `None` where they are in the same file.
+
+    Raises:
+        ReadError: The header names a file elsewhere, a list or pattern of files, or one that is not there. Headers
+            come from strangers, and ITK would open whatever they name.
+    """
+    name = _named_data(path)
+    if name is None or name.upper() == "LOCAL":
         return None
+    beside = path.parent / name
+    if Path(name).name != name or not beside.is_file() or beside.is_symlink():
+        raise ReadError(path, "its voxels lie in a file that is missing, elsewhere, or one of several; join them")
+    return beside
+
+
+def _named_data(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
-            lines = file.read(_HEADER_BYTES).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        for mark in ("data file:", "datafile:", "elementdatafile ="):
-            name = line.strip()
-            if name.lower().startswith(mark):
-                beside = path.parent / name[len(mark) :].strip()
-                # a header may name any file; only one beside it is taken
-                return beside if beside.parent == path.parent and beside.is_file() else None
-    return None
+            start = file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise ReadError(path, f"can't be opened ({error.strerror})") from error
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        start = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
+    found = _DATA_FILE.search(start)
+    return None if found is None else found.group(1).decode("utf-8", "replace").strip()
 
 
 def read_itk(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection, ...]]:
@@ -81,11 +92,12 @@ def read_itk(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection, .
 
 def _load(itk: Any, path: Path) -> tuple[Shaped[np.ndarray, "a b c"], Affine]:
     """Read the header, hold its promises against the file, then read the voxels; axes in ITK's order reversed."""
+    data = detached_data(path) or path
     reader = itk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-        _refuse_size(reader, path)
+        _refuse_size(reader, path, data)
         affine = _affine(reader, path)
         array = itk.GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError, ValueError, OverflowError) as error:
@@ -93,7 +105,7 @@ def _load(itk: Any, path: Path) -> tuple[Shaped[np.ndarray, "a b c"], Affine]:
     return array.reshape(array.shape[-3:]), affine
 
 
-def _refuse_size(reader: Any, path: Path) -> None:
+def _refuse_size(reader: Any, path: Path, data: Path) -> None:
     sizes = [int(size) for size in reader.GetSize()]
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
@@ -102,7 +114,6 @@ def _refuse_size(reader: Any, path: Path) -> None:
     voxels = sizes[0] * sizes[1] * sizes[2]
     if min(sizes) < 1 or voxels > MAX_VOXELS:
         raise ReadError(path, f"the header promises {voxels} voxels, {MAX_VOXELS} are the limit")
-    data = detached_data(path) or path
     if voxels > data.stat().st_size * _MAX_RATIO:
         raise ReadError(path, f"cut short: the header promises {voxels} voxels, more than the file can hold")
 

@@ -135,7 +135,7 @@ def _voxels(image: Any, path: Path) -> Shaped[np.ndarray, "a b c"]:
         if path.suffix.lower() == ".gz":
             array = _unpack(path, int(image.dataobj.offset), size).view(dtype).reshape(image.shape[:3], order="F")
             if plain:
-                return array
+                return np.asarray(array)
             if size > IN_MEMORY_BYTES:
                 return _scaled(array, float(slope), float(inter))
             return np.asarray(array.astype(np.float32) * np.float32(slope) + np.float32(inter))

@@ -113,7 +113,7 @@ def read_sidecar(path: Path) -> Sidecar:
     missing = [key for key in _REQUIRED if key not in said]
     unknown = sorted(set(said) - set(_KNOWN))
     if missing or unknown:
-        wrong = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(unknown)
+        wrong = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {len(unknown)} unknown"] * bool(unknown)
         raise ReadError(beside, f"{' and '.join(wrong)}; the keys are {', '.join(_KNOWN)}")
     if not (isinstance(said["axes"], str) and is_axis_code(said["axes"])):
         raise ReadError(beside, "axes must have one letter an axis, of R or L, A or P, S or I, for example IPL")
