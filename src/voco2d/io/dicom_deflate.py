@@ -10,7 +10,7 @@ from voco2d.errors import ReadError
 
 OpenDicom: TypeAlias = BufferedReader | BytesIO
 
-MAX_INFLATED_BYTES = 256 * 2**20
+MAX_INFLATED_BYTES = 128 * 2**20
 """A deflated file that holds more is refused: a small file can otherwise fill any memory."""
 
 HEADER_BYTES = 4 * 2**20

@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -163,7 +164,7 @@ def _numbers(said: Mapping[str, Any], key: str, count: int, beside: Path) -> lis
 def _load(path: Path) -> Shaped[np.ndarray, "a b c"]:
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open archives and pickles
-    except (OSError, ValueError, EOFError, TypeError, SyntaxError) as error:
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, RecursionError, TokenError) as error:
         raise ReadError(path, f"not a plain NumPy array, or damaged ({type(error).__name__})") from error
     if array.ndim != 3 or array.size == 0:
         raise ReadError(path, f"array of shape {array.shape}, not one volume of three axes")

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from scipy import ndimage
 
 from voco2d.io.volume import Volume
@@ -15,7 +15,7 @@ from voco2d.quality.anatomy import UNKNOWN, Anatomy, find_anatomy
 from voco2d.quality.body_grid import BodyGrid, body_grid, prepared_spacing_mm
 from voco2d.quality.flags import find_flags, is_organ_crop
 from voco2d.quality.histogram import COLUMNS as BIN_COLUMNS
-from voco2d.quality.histogram import PERCENTILES, histogram, peak_hu
+from voco2d.quality.histogram import PERCENTILES, count_values, histogram, peak_hu, percentile
 from voco2d.quality.liver_side import NOWHERE, LiverSide, find_liver_side
 from voco2d.types import Matrix, Millimetres3
 
@@ -92,6 +92,7 @@ def measure(volume: Volume, prepared: Prepared) -> dict[str, Any]:
     no_geometry = any(note.startswith("no geometry") for note in notes)
     spacing_mm = _assumed_spacing_mm(prepared) if no_geometry else prepared_spacing_mm(volume, prepared)
     grid = body_grid(prepared, spacing_mm)
+    counts = count_values(prepared.hu)
     is_crop = is_organ_crop(notes)
     # Lengths of an assumed geometry say nothing; on which side the liver lies can be seen without them.
     anatomy = UNKNOWN if no_geometry or is_crop else find_anatomy(grid)
@@ -100,12 +101,12 @@ def measure(volume: Volume, prepared: Prepared) -> dict[str, Any]:
         "obliquity_deg": obliquity_deg(volume.direction),
         "coverage_h_mm": float(volume.coverage_mm[1]),
         "coverage_w_mm": float(volume.coverage_mm[2]),
-        **asdict(_tissue(prepared, grid)),
+        **asdict(_tissue(prepared, grid, counts)),
         "noise_hu": noise_hu(volume, prepared),
         **_anatomy_row(anatomy),
         **_liver_row(NOWHERE if is_crop else find_liver_side(grid)),
-        **{name: float(np.percentile(prepared.hu, share)) for name, share in PERCENTILES.items()},
-        **dict(zip(BIN_COLUMNS, map(float, histogram(prepared.hu)), strict=True)),
+        **{name: percentile(counts, share) for name, share in PERCENTILES.items()},
+        **dict(zip(BIN_COLUMNS, map(float, histogram(counts)), strict=True)),
     }
     depth = {"n_slices": volume.hu.shape[0], "coverage_mm": volume.coverage_mm[0]}
     row["flags"] = find_flags({**row, **depth}, notes)
@@ -164,7 +165,7 @@ def _assumed_spacing_mm(prepared: Prepared) -> Millimetres3:
     )
 
 
-def _tissue(prepared: Prepared, grid: BodyGrid) -> _Tissue:
+def _tissue(prepared: Prepared, grid: BodyGrid, counts: Int64[np.ndarray, " values"]) -> _Tissue:
     inside = grid.hu[grid.body]
     count = max(1, inside.size)
     columns = np.flatnonzero(grid.body.any(axis=(0, 1)))
@@ -178,8 +179,8 @@ def _tissue(prepared: Prepared, grid: BodyGrid) -> _Tissue:
         soft_share=float(((inside >= -30) & (inside < 150)).sum() / count),
         bone_share=float((inside >= 150).sum() / count),
         metal_share=float((prepared.hu >= 2500).mean()),
-        fat_peak_hu=peak_hu(prepared.hu, -150, -40),
-        soft_peak_hu=peak_hu(prepared.hu, -30, 180),
+        fat_peak_hu=peak_hu(counts, -150, -40),
+        soft_peak_hu=peak_hu(counts, -30, 180),
         bright_ml=_bright_ml(grid),
     )
 
