@@ -3,4 +3,4 @@
 # Needs about 2 GB in TMPDIR for the 1,700-slice series. Takes two to three minutes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-exec "${PYTHON:-python}" "$here/measure.py" --json "$here/results/ingest.json" "$@"
+exec "${PYTHON:-$here/../../.venv/bin/python}" "$here/measure.py" --json "$here/results/ingest.json" "$@"

@@ -39,12 +39,13 @@ def peak_mib() -> float:
 
 
 def ours(series: Path, out: Path, watch: Stopwatch, breakdown: bool) -> tuple[float, float]:
-    """Discover, read, prepare, write; returns wall and CPU seconds."""
+    """Discover, read, prepare, write, measure; returns wall and CPU seconds."""
     from voco2d.io import dicom, dicom_stored
     from voco2d.io.discover import discover
     from voco2d.io.readers import read_source
     from voco2d.preprocessing import preprocess
     from voco2d.store import conversion
+    from voco2d.store.survey import survey
 
     if breakdown:
         watch.wrap(dicom_stored, "decode_pixel_data", "RLE decoding alone")
@@ -59,6 +60,8 @@ def ours(series: Path, out: Path, watch: Stopwatch, breakdown: bool) -> tuple[fl
     prepared = watch.call("prepare", preprocess.prepare_volume, volume)
     with out.open("wb") as file:
         watch.call("write", conversion._write_npy, file, prepared.hu)
+    (out.parent / "thumbnails").mkdir(exist_ok=True)
+    watch.call("quality and thumbnail", survey, out.parent, "benchmark", volume, prepared)
     return time.perf_counter() - wall, time.process_time() - cpu
 
 

@@ -16,6 +16,7 @@ MAX_INFLATED_BYTES = 128 * 2**20
 HEADER_BYTES = 4 * 2**20
 """Enough for whatever comes before the pixels."""
 
+_NO_HEADER = bytes(2**16)
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_START = 132
 _GROUP_LENGTH = struct.Struct("<HH2sHL")
@@ -74,4 +75,7 @@ def _inflated(file: BufferedReader, path: Path, header_only: bool) -> BytesIO:
                 break
     if size > limit and not header_only:
         raise ReadError(path, f"deflated data grow beyond {MAX_INFLATED_BYTES} bytes; the file is damaged or no CT")
-    return BytesIO(b"".join(parts))
+    data = b"".join(parts)
+    if header_only and (empty := data.find(_NO_HEADER)) >= 0:
+        data = data[:empty]  # pydicom would parse millions of empty elements one by one
+    return BytesIO(data)
