@@ -128,13 +128,7 @@ def _phantom(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        type=Path,
-        metavar="SRC",
-        help="any mix of RSNA root, DICOM, NIfTI, NRRD, MetaImage, .npy, nnU-Net folders, trees, .json lists, .csv of paths",
-    )
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="scans, trees, lists: see docs/formats.md")
     parser.add_argument(
         "--out",
         type=_location,
