@@ -138,6 +138,9 @@ def test_too_few_positions_are_refused_with_the_count(tmp_path, patient):
     [
         ({"Modality": "MR"}, "modality MR, not CT"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "dose or protocol page"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MAXIMUM"]}, "projection"),
+        ({"RescaleType": "MGML"}, "no Hounsfield units"),
         ({"NumberOfFrames": 3}, "multi-frame"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient is missing"),
         ({"PixelSpacing": [0, 1]}, "PixelSpacing is not positive"),

@@ -44,6 +44,28 @@ def test_an_acquisition_number_that_counts_on_along_the_body_splits_nothing():
     assert sizes(slices) == ([12], [])
 
 
+@pytest.mark.parametrize("offset", [0.3, 1.5])
+def test_acquisitions_that_interleave_are_two_volumes(offset):
+    before = headers(range(0, 60, 3), acquisition=("1", ""))
+    after = headers([z + offset for z in range(0, 60, 3)], acquisition=("2", ""))
+    assert sizes(before + after) == ([20, 20], [])
+
+
+def test_two_phases_of_many_acquisitions_each_are_two_volumes():
+    slices = [
+        header
+        for phase in (0, 10)
+        for n in range(5)
+        for header in headers(range(4 * n, 4 * n + 4), acquisition=(str(phase + n), ""))
+    ]
+    assert sizes(slices) == ([20, 20], [])
+
+
+def test_an_acquisition_a_slice_is_one_scan():
+    slices = [header for n in range(12) for header in headers([5 * n], acquisition=(str(n), ""))]
+    assert sizes(slices) == ([12], [])
+
+
 def test_temporal_positions_are_volumes():
     slices = [header for n in range(3) for header in headers(range(5), acquisition=("1", str(n)))]
     assert sizes(slices) == ([5, 5, 5], [])

@@ -33,3 +33,10 @@ def test_a_path_listed_twice_is_taken_once(tmp_path):
     (tmp_path / "list.csv").write_text("file\nb.nii\nb.nii\n")
     listed, _ = read_path_table(tmp_path / "list.csv")
     assert len(listed) == 1
+
+
+def test_one_scan_of_two_patients_is_refused(tmp_path):
+    (tmp_path / "b.nii").touch()
+    (tmp_path / "list.csv").write_text("path,patient_id\nb.nii,A\nb.nii,B\n")
+    with pytest.raises(UsageError, match="line 3 gives a path of an earlier line other ids"):
+        read_path_table(tmp_path / "list.csv")

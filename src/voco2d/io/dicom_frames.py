@@ -79,8 +79,9 @@ def _read_frames(path: Path) -> list[SliceHeader]:
     except DAMAGED_FILE_ERRORS as error:
         raise ReadError(path, "functional groups of the frames are damaged") from error
     found = [header for header in headers if header is not None]
-    if not found:
-        raise ReadError(path, "no frame has a position, an orientation and a pixel spacing")
+    if len(found) < len(headers):
+        share = f"{len(headers) - len(found)} of {len(headers)} frames"
+        raise ReadError(path, f"{share} are localizers or lack position, orientation or pixel spacing")
     return found
 
 
@@ -120,8 +121,8 @@ def _frame_header(dataset: FileDataset, path: Path, frame: int) -> SliceHeader |
 def _acquisition(content: Dataset | None) -> tuple[str, str]:
     if content is None:
         return "", ""
-    stack = str(content.get("StackID", "") or content.get("FrameAcquisitionNumber", "") or "")
-    return stack, str(content.get("TemporalPositionIndex", "") or "")
+    stack = [str(content.get(tag) or "") for tag in ("StackID", "FrameAcquisitionNumber")]
+    return "/".join(stack), str(content.get("TemporalPositionIndex", "") or "")
 
 
 def _groups(dataset: Dataset, frame: int) -> Sequence[Dataset]:

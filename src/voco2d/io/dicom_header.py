@@ -53,13 +53,18 @@ _SLICE_TAGS = (
     "Columns",
     "PixelSpacing",
     "RescaleIntercept",
+    "RescaleType",
 )
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _OTHER_PICTURES = {
     frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM"}): "localizer",
-    frozenset({"DOSE", "SCREENSAVE", "PROTOCOL"}): "dose or protocol page",
-    frozenset({"MIP", "MINIP", "PROJECTION", "VRT", "SSD", "RENDERED"}): "projection or rendering of a volume",
+    frozenset({"DOSE", "SCREENSAVE", "SCREEN", "PROTOCOL"}): "dose or protocol page",
+    frozenset(
+        {"MIP", "MINIP", "MAXIMUM", "MINIMUM", "PROJECTION", "VRT", "SSD", "RENDERED"}
+    ): "projection or rendering of a volume",
 }
+_HU_TYPES = ("", "HU", "HU_MOD", "US")
+"""Rescale types (PS3.3 C.11.1.1.2) that are or may be Hounsfield units; US is "unspecified"."""
 _FIRST_GROUPS = (0x0002, 0x0008)
 
 
@@ -216,6 +221,8 @@ def refuse_other_images(header: Header, path: Path) -> None:
     for marks, what in _OTHER_PICTURES.items():
         if words & marks:
             raise ReadError(path, f"{what}, not a slice of a volume")
+    if text(header, "RescaleType").upper() not in _HU_TYPES:
+        raise ReadError(path, "its RescaleType says that the values are no Hounsfield units")
 
 
 def numbers(header: Header, tag: str) -> tuple[float, ...]:

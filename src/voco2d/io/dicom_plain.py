@@ -40,6 +40,7 @@ _TAGS: Mapping[str, tuple[int, tuple[bytes, ...]]] = {
     "PixelPaddingRangeLimit": (0x00280121, (b"US", b"SS")),
     "RescaleIntercept": (0x00281052, (b"DS",)),
     "RescaleSlope": (0x00281053, (b"DS",)),
+    "RescaleType": (0x00281054, (b"LO",)),
 }
 _VRS = dict(_TAGS.values())
 _BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"

@@ -5,8 +5,8 @@ field of view, a scout among the slices. The rules, in this order:
 
 1. Slices of a stack share matrix, pixel spacing and orientation.
 2. Their normal is within `MAX_AXIAL_TILT_DEG` of the body's long axis; coronal, sagittal and steep reformats are not.
-3. Acquisition number, then temporal position, split a stack where they tell slices of the same positions apart: most
-   positions of one acquisition occur in another. Acquisitions that follow each other along the body are one scan.
+3. Acquisition number, then temporal position, split a stack where they tell slices of the same part of the body apart:
+   half or more of one acquisition's extent lies within another's. Acquisitions that follow each other are one scan.
 4. Neighbours stand no further apart than `SLAB_GAP_MM` and ten times the usual distance.
 5. First pixels lie on one line, to `OFF_LINE_MM` and two pixels; the line may lean with a tilted gantry.
 
@@ -26,7 +26,7 @@ SLAB_GAP_MM = 50.0
 OFF_LINE_MM = 2.0
 _SLAB_GAP_STEPS = 10.0
 _OFF_LINE_PIXELS = 2.0
-_SHARED_POSITIONS = 0.5
+_SHARED_EXTENT = 0.5
 
 Stack = list[SliceHeader]
 Splitter = Callable[[Stack], list[Stack]]
@@ -92,20 +92,18 @@ def _by_key(index: int) -> Splitter:
             groups[header.acquisition[index]].append(header)
         if len(groups) < 2:
             return [stack]
-        reference = stack[0]
-        positions = {name: _positions(group, reference) for name, group in groups.items()}
-        merged: list[tuple[set[int], Stack]] = []
-        for name, group in groups.items():
-            # pieces that continue each other are one scan; those that repeat each other's positions are not
-            for taken, part in merged:
-                shared = len(taken & positions[name])
-                if shared < _SHARED_POSITIONS * min(len(taken), len(positions[name])):
-                    taken |= positions[name]
-                    part += group
+        heights = {name: heights_mm(group, stack[0]) for name, group in groups.items()}
+        parts: list[tuple[float, float, Stack]] = []  # highest position so far, extent of the last piece, slices
+        for name in sorted(groups, key=lambda name: float(heights[name].min())):
+            low, high = float(heights[name].min()), float(heights[name].max())
+            for place, (top, extent, part) in enumerate(parts):
+                # pieces that continue each other are one scan; those that lie between each other's slices are not
+                if top - low <= _SHARED_EXTENT * min(extent, high - low) - SAME_POSITION_MM:
+                    parts[place] = (max(top, high), high - low, [*part, *groups[name]])
                     break
             else:
-                merged.append((set(positions[name]), [*group]))
-        return [part for _, part in merged]
+                parts.append((high, high - low, groups[name]))
+        return [part for _, _, part in parts]
 
     return split
 
@@ -137,11 +135,6 @@ def _by_line(stack: Stack) -> list[Stack]:
     on_line = np.linalg.norm(off, axis=1) <= limit
     parts = [[header for header, on in zip(stack, on_line, strict=True) if bool(on) is side] for side in (True, False)]
     return [part for part in parts if part]
-
-
-def _positions(stack: Stack, reference: SliceHeader) -> set[int]:
-    heights = heights_mm(stack, reference)
-    return {int(height) for height in np.rint(heights / (10 * SAME_POSITION_MM))}
 
 
 _RULES: tuple[tuple[Splitter, str], ...] = (

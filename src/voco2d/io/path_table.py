@@ -55,7 +55,9 @@ def read_path_table(table: Path) -> tuple[list[Listed], list[Rejection]]:
         if reason:
             missing.append(Rejection(str(path if name else table), f"line {number} of {table.name}: {reason}"))
         else:
-            found.setdefault(path, Listed(path, _value(row, "patient_id"), _value(row, "series_id")))
+            listed = Listed(path, _value(row, "patient_id"), _value(row, "series_id"))
+            if found.setdefault(path, listed) != listed:
+                raise UsageError(f"{table}: line {number} gives a path of an earlier line other ids; mend the table")
     return list(found.values()), missing
 
 
