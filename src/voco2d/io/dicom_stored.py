@@ -20,6 +20,7 @@ _FASTEST_DECODER = {
     uid.JPEGLSLossless: "pyjpegls",
     uid.JPEGLSNearLossless: "pyjpegls",
 }
+_END_OF_IMAGE = b"\xff\xd9"
 _ANY_DECODER = "pylibjpeg"
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED = 0xFFFFFFFF
@@ -81,6 +82,8 @@ class StoredFrames:
         self._file.seek(self._start)
         data = get_frame(self._file, frame, number_of_frames=self.count)
         refuse_other_size(data, self._syntax, self._shape, self._bits)
+        if self._syntax in _FASTEST_DECODER and not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
+            raise ValueError("cut short: no end of image")  # CharLS searches for seconds where it is missing
         try:
             if self._syntax == uid.RLELossless:
                 rows, columns = self._shape
