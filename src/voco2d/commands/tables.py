@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from voco2d.errors import LabelError, UsageError
-from voco2d.evaluation.tables import normalise_ids
+from voco2d.evaluation.tables import normalise_ids, read_text_table
 
 
 def patient_ids(path: Path) -> list[str]:
@@ -18,10 +18,7 @@ def patient_ids(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file; give a CSV with a patient_id column")
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (ValueError, OSError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
-        raise LabelError(f"{path}: not a CSV table; give one with a patient_id column") from error
+    table = read_text_table(path, "give one with a patient_id column")
     if "patient_id" not in table:
         raise LabelError(f"{path}: no column patient_id; it has {', '.join(map(str, table.columns))}")
     missing = table["patient_id"].isna()

@@ -13,7 +13,7 @@ from voco2d.data.cohort import Cohort, patient_digests
 from voco2d.data.cohort_folds import any_injury, read_folds
 from voco2d.data.pretrain_overlap import refuse_overlap
 from voco2d.errors import LabelError, UsageError
-from voco2d.evaluation.tables import normalise_ids
+from voco2d.evaluation.tables import normalise_ids, read_text_table
 from voco2d.targets import CLASS_COLUMNS
 
 FOLDS_NAME = "folds.csv"
@@ -69,10 +69,7 @@ class CohortFolder:
         path = self.path / pretrain_name(fold)
         if not path.is_file():
             raise UsageError(f"{path}: missing; make the cohort anew with `voco2d cohort`")
-        try:
-            table = pd.read_csv(path, dtype=str)
-        except (ValueError, OSError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
-            raise LabelError(f"{path}: not a CSV table; make the cohort anew with `voco2d cohort`") from error
+        table = read_text_table(path, "make the cohort anew with `voco2d cohort`")
         if "patient_id" not in table:
             raise LabelError(f"{path}: no column patient_id; make the cohort anew with `voco2d cohort`")
         patients = sorted(set(normalise_ids(table["patient_id"])))

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Int64
 
 from voco2d.errors import ConfigError, LabelError, UsageError
-from voco2d.evaluation.tables import normalise_ids
+from voco2d.evaluation.tables import normalise_ids, read_text_table
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 
 _log = logging.getLogger(__name__)
@@ -74,10 +74,7 @@ def read_folds(path: Path) -> pd.Series:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file; give a CSV with patient_id and fold")
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (ValueError, OSError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
-        raise LabelError(f"{path}: not a CSV table; give one with patient_id and fold") from error
+    table = read_text_table(path, "give one with patient_id and fold")
     if "patient_id" not in table or table.empty:
         raise LabelError(f"{path}: no column patient_id, or no row; give patient_id and fold")
     patients = normalise_ids(table["patient_id"])

@@ -46,6 +46,22 @@ def read_label_table(path: Path | str) -> pd.DataFrame:
     return check_labels(_read_csv(Path(path)), str(path))
 
 
+def read_text_table(path: Path, way_out: str) -> pd.DataFrame:
+    """Read a CSV with every cell as text, empty ones as NaN.
+
+    Args:
+        path: A file that exists.
+        way_out: What the error tells to do.
+
+    Raises:
+        LabelError: It is no CSV table.
+    """
+    try:
+        return pd.read_csv(path, dtype=str)
+    except (ValueError, OSError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
+        raise LabelError(f"{path}: not a CSV table; {way_out}") from error
+
+
 def check_predictions(table: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
     """Check a prediction table; rows keep their order and are neither merged nor renormalised here.
 
