@@ -51,3 +51,11 @@ class CheckpointError(Voco2dError):
 
 class NonFiniteLossError(Voco2dError):
     """A loss became NaN or infinite; the message says at which step and which term."""
+
+
+class TrainingStoppedError(Voco2dError):
+    """The alarm was asked to stop a run that shows a symptom; the message names it, its value, the limit and a cure."""
+
+
+class DeviceMemoryError(Voco2dError):
+    """Memory has run out; the message says which setting lowers it, and to what."""

@@ -24,16 +24,18 @@ class Progress:
         label: What is being done, two or three words.
         total: Number of steps; `None` where it is not known.
         done: Steps that an earlier, interrupted run has finished.
+        shown: Whether anything is shown at all; one of several processes is enough.
     """
 
-    def __init__(self, label: str, total: int | None, done: int = 0) -> None:
+    def __init__(self, label: str, total: int | None, done: int = 0, shown: bool = True) -> None:
+        self._shown = shown
         self._label = label
         self._total = total
         self._start = done
         self._done = done
         self._begun = self._last_line = time.monotonic()
         self._bar: RichProgress | None = None
-        if sys.stderr.isatty():
+        if shown and sys.stderr.isatty():
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -66,7 +68,7 @@ class Progress:
             self._bar.update(self._task, completed=self._done, note=note)
             return
         now = time.monotonic()
-        if now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total:
+        if self._shown and (now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total):
             self._last_line = now
             _log.info("%s %s %s", self._label, self._state(now), note)
 

@@ -10,7 +10,7 @@ from voco2d.errors import CheckpointError
 from voco2d.methods.method import CropBatch
 from voco2d.methods.registry import METHODS
 from voco2d.methods.voco import ClipEncoder, VoCo
-from voco2d.methods.voco_args import PAPER_V2, VoCoArgs
+from voco2d.methods.voco_args import PAPER_V1, PAPER_V2, VoCoArgs
 from voco2d.models.backbones import build_backbone
 
 ARGS = VoCoArgs(crop=32, slices=2, hidden=16)
@@ -26,9 +26,10 @@ def batch_of(args: VoCoArgs = ARGS, volumes: int = 3) -> CropBatch:
     generator = torch.Generator().manual_seed(0)
     size = (args.slices, args.crop, args.crop)
     overlap = torch.rand(volumes, args.random_crops, args.grid**2, generator=generator)
+    views = args.random_crops + args.grid**2
     return CropBatch(
-        random=torch.rand(volumes, args.random_crops, *size, generator=generator),
-        base=torch.rand(volumes, args.grid**2, *size, generator=generator),
+        units=torch.rand(volumes * views, *size, generator=generator),
+        views=views,
         overlap=overlap / overlap.sum(-1, keepdim=True),
         partner=torch.arange(volumes).roll(-1),
     )
@@ -77,18 +78,18 @@ def test_the_projectors_width_is_features_times_map(backbone: str, crop: int, wi
 
 def test_a_clip_is_the_mean_over_slices_of_the_flattened_map() -> None:
     encoder = ClipEncoder(build_backbone("test_efficientnet"), replace(ARGS, crop=64)).eval()
-    crops = torch.rand(2, 3, 2, 64, 64)
+    crops = torch.rand(6, 2, 64, 64)
     clips = encoder.clip(crops)
-    assert clips.shape == (2, 3, 1024)
-    expected = encoder.backbone(crops[1, 2, :, None]).flatten(1).mean(0)
-    torch.testing.assert_close(clips[1, 2], expected, atol=1e-5, rtol=1e-4)
+    assert clips.shape == (6, 1024)
+    expected = encoder.backbone(crops[5, :, None]).flatten(1).mean(0)
+    torch.testing.assert_close(clips[5], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_order_of_slices_does_not_matter_and_slices_do() -> None:
     encoder = ClipEncoder(build_backbone("test_efficientnet"), ARGS).eval()
-    crops = torch.rand(1, 1, 2, 32, 32)
-    torch.testing.assert_close(encoder.clip(crops), encoder.clip(crops.flip(2)), atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(encoder.clip(crops), encoder.clip(crops[:, :, :1]), atol=1e-5)
+    crops = torch.rand(1, 2, 32, 32)
+    torch.testing.assert_close(encoder.clip(crops), encoder.clip(crops.flip(1)), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(encoder.clip(crops), encoder.clip(crops[:, :1]), atol=1e-5)
 
 
 def test_voco2ds_teacher_takes_no_gradient_and_follows_with_projector_and_statistics() -> None:
@@ -116,6 +117,8 @@ def test_the_papers_teacher_projector_is_trained_and_its_encoder_follows_by_para
         for parameter in voco.student.parameters():
             parameter.add_(1)
     voco.after_step(0.5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in voco.teacher.network.state_dict().items())
+    voco.before_step(0.5)
     moved = {
         name for name, tensor in voco.teacher.network.state_dict().items() if not torch.equal(tensor, before[name])
     }
@@ -130,7 +133,7 @@ def test_only_the_students_features_are_dropped() -> None:
     batch = batch_of()
     first, second = voco(batch), voco(batch)
     assert not torch.equal(first.features, second.features)
-    assert torch.equal(voco._teach(batch.base), voco._teach(batch.base))
+    assert torch.equal(voco.teach(batch.units), voco.teach(batch.units))
     steady = method(replace(ARGS, feature_dropout=0.0))
     assert torch.equal(steady(batch).features, steady(batch).features)
 
@@ -164,3 +167,34 @@ def test_bf16_autocast_gives_the_loss_in_float32() -> None:
         output = method()(batch_of())
     assert output.loss.dtype == torch.float32
     assert torch.isfinite(output.loss)
+
+
+def test_the_papers_projector_ends_bare_and_the_teachers_starts_on_its_own() -> None:
+    features = torch.rand(3, 11, 256)
+    paper, ours = method(PAPER), method()
+    plain, normal = (voco.student.projector.eval()(features).detach() for voco in (paper, ours))
+    assert plain.flatten(0, 1).std(0).mean().item() != pytest.approx(1, abs=0.1)
+    assert normal.flatten(0, 1).std(0).mean().item() == pytest.approx(1, abs=0.1)
+    for voco, same in ((paper, False), (ours, True)):
+        first, second = (net.state_dict()["projector.layers.0.weight"] for net in voco.networks().values())
+        assert torch.equal(first, second) is same
+
+
+def test_the_paper_drops_from_each_slice_before_the_mean() -> None:
+    """A clip of two slices then has values that are half of what is kept; the mean's are dropped whole."""
+    torch.manual_seed(1)
+    args = replace(PAPER, feature_dropout=0.5)
+    for settings, drops in ((args, True), (replace(args, dropout_on="clip"), False)):
+        voco = method(settings)
+        crops = torch.rand(4, 2, 32, 32)
+        assert torch.equal(voco.encode(crops), voco.encode(crops)) is not drops
+
+
+def test_paper_v1_compares_within_a_volume_alone_and_encodes_smaller_crops() -> None:
+    args = replace(ARGS, **{**PAPER_V1, "crop": 48, "encoded": 32})
+    output = method(args)(batch_of(args, volumes=1))
+    assert set(output.terms) == {"pos", "neg", "reg"}
+    assert torch.isfinite(output.loss)
+    assert output.similarity is not None
+    assert output.similarity.shape == (1, 2, 16)
+    assert method(args).encode(torch.rand(2, 2, 48, 48)).shape == method(ARGS).encode(torch.rand(2, 2, 32, 32)).shape

@@ -15,6 +15,7 @@ from voco2d.models.checkpoint import backbone_state, newest_weights
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.initialisation import IMAGENET, RANDOM
 from voco2d.training.pretrain import PRESETS, PretrainArgs, pretrain
+from voco2d.training.processes import is_first
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ def run(options: argparse.Namespace) -> int:
     args = resolve(PretrainArgs, options.config or "voco2d", options.overrides, PRESETS)
     exclude = {*_excluded(options), *_held_out(options, args.seed), *_outside_cohort(options, args)}
     run_folder = pretrain(options.store, options.out, args, resume=options.resume, exclude_patients=exclude)
+    if not is_first():
+        return 0
     print(f"weights: {newest_weights(run_folder)}; report: {report_run(run_folder)}")
     return 0
 

@@ -88,6 +88,7 @@ def paper_v1_loss(
     student_base: Float[Tensor, "B K D"],
     teacher_base: Float[Tensor, "B K D"],
     overlap: Float[Tensor, "B R K"],
+    clamp: bool = False,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the terms pos, neg and reg of the paper's first version, within each volume.
 
@@ -100,8 +101,10 @@ def paper_v1_loss(
         student_base: The student's features of the base crops of the same volumes.
         teacher_base: The teacher's features of the same base crops.
         overlap: As in `intra_loss`.
+        clamp: Whether similarities are clamped to 0…1 after all, which can't give NaN.
     """
     forward = cosine_similarity(student_random, teacher_base)
     backward = cosine_similarity(teacher_random, student_base)
-    positive, negative = contrast(overlap.float(), (forward + backward) / 2)
+    similarity = (forward + backward) / 2
+    positive, negative = contrast(overlap.float(), similarity.clamp(0, 1) if clamp else similarity)
     return positive.mean(), negative.mean(), base_regularization(student_base)

@@ -7,10 +7,10 @@ import torch
 from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from voco2d.errors import CheckpointError
-from voco2d.losses.voco import base_regularization, cosine_similarity, inter_loss, intra_loss
-from voco2d.methods.method import CropBatch, Method, StepOutput
+from voco2d.losses.voco import base_regularization, cosine_similarity, inter_loss, intra_loss, paper_v1_loss
+from voco2d.methods.method import Batch, CropBatch, Method, StepOutput
 from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import feature_map_size
 from voco2d.models.heads import Projector
@@ -29,23 +29,28 @@ class ClipEncoder(nn.Module):
 
     def __init__(self, backbone: nn.Module, args: VoCoArgs) -> None:
         super().__init__()
-        features, height, width = feature_map_size(backbone, IN_CHANS, args.crop)
+        features, height, width = feature_map_size(backbone, IN_CHANS, args.side)
         # channels-last takes half of the time of a forward pass on a CPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
-        self.dropout = nn.Dropout(args.feature_dropout)
-        self.projector = Projector(features * height * width, args.hidden, args.projector_norm)
+        self.side = args.side
+        self.slice_dropout = nn.Dropout(args.feature_dropout if args.dropout_on == "slices" else 0.0)
+        self.clip_dropout = nn.Dropout(args.feature_dropout if args.dropout_on == "clip" else 0.0)
+        self.projector = Projector(features * height * width, args.hidden, args.projector_norm, args.projector_end)
 
-    def clip(self, crops: Float[Tensor, "B N S c c"]) -> Float[Tensor, "B N F"]:
+    def clip(self, crops: Float[Tensor, "M S c c"]) -> Float[Tensor, "M F"]:
         """Return each crop's clip feature: the mean over its slices of the flattened feature map."""
-        volumes, count = crops.shape[:2]
-        images = rearrange(crops, "b n s r c -> (b n s) 1 r c")
+        count = len(crops)
+        images = rearrange(crops, "m s r c -> (m s) 1 r c")
+        if crops.shape[-1] != self.side:
+            images = F.interpolate(images, size=(self.side, self.side), mode="bilinear", align_corners=False)
         maps: Tensor = self.backbone(images.contiguous(memory_format=torch.channels_last))
-        return reduce(maps.float(), "(b n s) f h w -> b n (f h w)", "mean", b=volumes, n=count)
+        clips: Tensor = reduce(self.slice_dropout(maps.float()), "(m s) f h w -> m (f h w)", "mean", m=count)
+        return clips
 
-    def forward(self, crops: Float[Tensor, "B N S c c"]) -> Float[Tensor, "B N D"]:
-        """Return each crop's projected feature."""
-        projected: Tensor = self.projector(self.dropout(self.clip(crops)))
-        return projected
+    def project(self, clips: Float[Tensor, "B N F"]) -> Float[Tensor, "B N D"]:
+        """Return the projected features of N crops of B volumes."""
+        projected: Tensor = self.projector(self.clip_dropout(clips))
+        return projected.float()
 
 
 class VoCo(Method):
@@ -58,6 +63,7 @@ class VoCo(Method):
 
     def __init__(self, backbone: nn.Module, args: VoCoArgs) -> None:
         super().__init__()
+        self._args = args
         self._trains_projector = args.teacher_projector == "gradient"
         self.student = ClipEncoder(backbone, args)
         self.teacher = MomentumTeacher(
@@ -67,54 +73,68 @@ class VoCo(Method):
             args.teacher_buffers,
             trained="projector" if self._trains_projector else "",
         )
-        self.teacher.network.dropout = nn.Identity()
+        network: Any = self.teacher.network
+        network.slice_dropout = network.clip_dropout = nn.Identity()
+        if args.teacher_start == "own":
+            for layer in network.projector.layers:
+                layer.reset_parameters()
 
-    def forward(self, batch: CropBatch) -> StepOutput:
-        """Compute intra, inter and reg; both networks see all crops of the batch at once, random ones first."""
-        count = batch.random.shape[1]
-        crops = torch.cat([batch.random, batch.base], dim=1)  # (B, R + K, S, c, c)
-        student = self.student(crops).float()
-        teacher = self._teach(crops).float()
+    def encode(self, units: Float[Tensor, "M S c c"]) -> Float[Tensor, "M F"]:
+        """Return the student's clip features of crops."""
+        return self.student.clip(units)
+
+    @torch.no_grad()
+    def teach(self, units: Float[Tensor, "M S c c"]) -> Float[Tensor, "M F"]:
+        """Return the teacher's clip features of crops."""
+        network: Any = self.teacher.network
+        clips: Tensor = network.clip(units)
+        return clips
+
+    def contrast(self, student: Float[Tensor, "N F"], teacher: Float[Tensor, "N F"] | None, batch: Batch) -> StepOutput:
+        """Compute the terms of `loss`; only a teacher's projector that is trained by gradient keeps a graph."""
+        assert isinstance(batch, CropBatch)
+        assert teacher is not None
+        own = self.student.project(rearrange(student, "(b n) f -> b n f", n=batch.views))
+        network: Any = self.teacher.network
+        with torch.set_grad_enabled(self._trains_projector and torch.is_grad_enabled()):
+            taught: Tensor = network.project(rearrange(teacher, "(b n) f -> b n f", n=batch.views))
+        terms = self._terms(own, taught, batch)
+        count = batch.overlap.shape[1]
+        similarity = cosine_similarity(own.detach()[:, :count], taught.detach()[:, count:])
+        return StepOutput(terms, rearrange(own.detach(), "b n d -> (b n) d"), similarity, batch.overlap)
+
+    def before_step(self, share: float) -> None:
+        """Let the teacher follow the student where it does so one step late."""
+        if self._args.teacher_follows == "before":
+            self.teacher.update(self.student, share)
+
+    def after_step(self, share: float) -> None:
+        """Let the teacher follow the student."""
+        if self._args.teacher_follows == "after":
+            self.teacher.update(self.student, share)
+
+    def teacher_distance(self) -> float:
+        """Return ‖teacher − student‖ / ‖student‖ over the backbone's parameters."""
+        return self.teacher.distance(self.student, "backbone")
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return the student and the teacher, each a backbone and a projector."""
+        return {"student": self.student, "teacher": self.teacher.network}
+
+    def _terms(
+        self, student: Float[Tensor, "B N D"], teacher: Float[Tensor, "B N D"], batch: CropBatch
+    ) -> dict[str, Float[Tensor, ""]]:
+        count = batch.overlap.shape[1]
         student_random, student_base = student[:, :count], student[:, count:]
         teacher_random, teacher_base = teacher[:, :count], teacher[:, count:]
-        terms = {
+        if self._args.loss == "v1":
+            crops = (student_random, teacher_random, student_base, teacher_base)
+            terms = paper_v1_loss(*crops, batch.overlap, clamp=self._args.clamp)
+            return dict(zip(("pos", "neg", "reg"), terms, strict=True))
+        return {
             "intra": intra_loss(student_random, teacher_base, batch.overlap),
             "inter": inter_loss(
                 student_random, teacher_random, student_base[batch.partner], teacher_base[batch.partner]
             ),
             "reg": base_regularization(student_base),
         }
-        similarity = cosine_similarity(student_random.detach(), teacher_base.detach())
-        return StepOutput(terms, rearrange(student.detach(), "b n d -> (b n) d"), similarity, batch.overlap)
-
-    def after_step(self, share: float) -> None:
-        """Let the teacher follow the student."""
-        self.teacher.update(self.student, share)
-
-    def teacher_distance(self) -> float:
-        """Return ‖teacher − student‖ / ‖student‖ over the backbone's parameters."""
-        return self.teacher.distance(self.student, "backbone")
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return `student.backbone.*`, `student.projector.*` and the same of the teacher."""
-        networks = {"student": self.student, "teacher": self.teacher.network}
-        return {f"{name}.{key}": tensor for name, net in networks.items() for key, tensor in net.state_dict().items()}
-
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take back what `weights` returned."""
-        for name, network in (("student", self.student), ("teacher", self.teacher.network)):
-            prefix = f"{name}."
-            own = {key.removeprefix(prefix): tensor for key, tensor in weights.items() if key.startswith(prefix)}
-            try:
-                network.load_state_dict(own, strict=True)
-            except RuntimeError as error:
-                raise CheckpointError(f"the {name}'s weights are of another architecture: {error}") from error
-
-    def _teach(self, crops: Float[Tensor, "B N S c c"]) -> Float[Tensor, "B N D"]:
-        """Run the teacher; only a projector trained by gradient keeps a graph."""
-        network: Any = self.teacher.network
-        with torch.no_grad():
-            clips: Tensor = network.clip(crops)
-        with torch.set_grad_enabled(self._trains_projector and torch.is_grad_enabled()):
-            projected: Tensor = network.projector(clips)
-        return projected

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Norm = Literal["feature", "position"]
+End = Literal["norm", "linear"]
 
 
 class Projector(nn.Module):
@@ -19,11 +20,13 @@ class Projector(nn.Module):
         hidden: Width of the layers and the output.
         norm: Batch norm per `feature` over volumes and crops; or per `position` of a crop over volumes and features,
             which is what BatchNorm1d makes of (B, N, D) and what the paper's code does.
+        end: Whether the last layer is normalised too (`norm`) or bare (`linear`).
     """
 
-    def __init__(self, in_features: int, hidden: int, norm: Norm) -> None:
+    def __init__(self, in_features: int, hidden: int, norm: Norm, end: End = "norm") -> None:
         super().__init__()
         self._norm = norm
+        self._end = end
         widths = (in_features, hidden, hidden)
         self.layers = nn.ModuleList(nn.Linear(width, hidden, bias=False) for width in widths)
         # without running statistics BatchNorm1d does not look at its number of features
@@ -31,11 +34,11 @@ class Projector(nn.Module):
 
     def forward(self, features: Float[Tensor, "B N F"]) -> Float[Tensor, "B N D"]:
         """Project the features of N crops of B volumes."""
-        for index, layer in enumerate(self.layers):
-            features = self._normalised(layer(features))
-            if index < len(self.layers) - 1:
-                features = features.relu()
-        return features
+        *inner, last = self.layers
+        for layer in inner:
+            features = self._normalised(layer(features)).relu()
+        features = last(features)
+        return self._normalised(features) if self._end == "norm" else features
 
     def _normalised(self, features: Tensor) -> Tensor:
         """Normalise (B, N, D) over the axes that `norm` names."""

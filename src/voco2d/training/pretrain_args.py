@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from voco2d.config import Tree
 from voco2d.errors import ConfigError
-from voco2d.methods.voco_args import PAPER_V2, VoCoArgs
+from voco2d.methods.voco_args import PAPER_V1, PAPER_V2, VoCoArgs
 from voco2d.training.optim import OptimArgs
 
-MAY_CHANGE = ("steps", "checkpoint_every", "keep_checkpoints", "log_every", "device")
+MAY_CHANGE = ("steps", "checkpoint_every", "keep_checkpoints", "log_every", "device", "devices", "nodes", "residency")
 """Keys in which a continued run may differ from what it was."""
 
 
@@ -20,12 +21,20 @@ class PretrainArgs:
         backbone: timm name.
         init: Where the backbone starts: `random`, `imagenet`, or the path of a checkpoint.
         steps: Optimizer steps.
-        batch_size: Volumes a step, at least 2.
+        batch_size: Volumes a step over all devices; `voco` compares each with another and needs 2.
+        chunk: Crops or views that are encoded at a time, each of all its slices; 0 encodes the whole batch at once. A
+            smaller number takes less memory and up to a third more time; the loss stays that of the whole batch, but
+            batch norm sees a chunk at a time.
         checkpoint_every: Steps between two checkpoints; there is one at the end too.
         keep_checkpoints: Checkpoints that stay; 0 keeps all.
         log_every: Steps between two lines of `metrics.jsonl`.
         seed: Seed of everything random.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        devices: GPUs, or processes on the CPU, on each machine; torchrun and SLURM say it themselves.
+        nodes: Machines; needs torchrun or SLURM.
+        compile: Whether the backbone is compiled with torch.compile.
+        residency: Where volumes are read from: `disk`, a copy of all of them on the `device`, or `auto`, which copies
+            them to a GPU half of whose free memory holds them.
         precision: `fp32`, `bf16` or `fp16`.
         window_hu: HU that become 0 and 1.
         schedule_steps: Steps over which the learning rate and the teacher's momentum run; None takes `steps`.
@@ -37,23 +46,29 @@ class PretrainArgs:
     init: str = "random"
     steps: int = 100_000
     batch_size: int = 4
+    chunk: int = 0
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3
     log_every: int = 20
     seed: int = 0
     device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
     precision: str = "fp32"
+    compile: bool = False
+    residency: Literal["auto", "disk", "device"] = "auto"
     window_hu: tuple[float, float] = (-175.0, 250.0)
     schedule_steps: int | None = None
     method: VoCoArgs = field(default_factory=VoCoArgs)
     optim: OptimArgs = field(default_factory=lambda: OptimArgs(lr=3e-4, warmup_steps=1000))
 
     def __post_init__(self) -> None:
-        for key in ("steps", "checkpoint_every", "log_every"):
+        for key in ("steps", "checkpoint_every", "log_every", "devices", "nodes"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key}={getattr(self, key)}: must be at least 1")
-        if self.keep_checkpoints < 0:
-            raise ConfigError(f"keep_checkpoints={self.keep_checkpoints}: must be at least 0")
+        for key in ("keep_checkpoints", "chunk"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"{key}={getattr(self, key)}: must be at least 0")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed}: must lie in 0…{2**32 - 1}")
         if not self.window_hu[0] < self.window_hu[1]:
@@ -65,23 +80,25 @@ class PretrainArgs:
         return self.schedule_steps or self.steps
 
 
+_PAPER: Mapping[str, Any] = {
+    "init": "imagenet",
+    "steps": 60_000,
+    "schedule_steps": 250_000,
+    "checkpoint_every": 10_000,
+    "keep_checkpoints": 0,
+    "optim": {
+        "name": "adamw",
+        "lr": 1e-4,
+        "amsgrad": True,
+        "schedule": "cosine",
+        "warmup_steps": 5000,
+        "grad_clip": 0.0,
+    },
+}
+
 PRESETS: Mapping[str, Tree] = {
     "voco2d": {},
-    "paper-v2": {
-        "init": "imagenet",
-        "steps": 60_000,
-        "schedule_steps": 250_000,
-        "checkpoint_every": 10_000,
-        "keep_checkpoints": 0,
-        "method": dict(PAPER_V2),
-        "optim": {
-            "name": "adamw",
-            "lr": 1e-4,
-            "amsgrad": True,
-            "schedule": "cosine",
-            "warmup_steps": 5000,
-            "grad_clip": 0.0,
-        },
-    },
+    "paper-v2": {**_PAPER, "method": dict(PAPER_V2)},
+    "paper-v1": {**_PAPER, "batch_size": 1, "method": dict(PAPER_V1)},
 }
 """What differs from the defaults. The paper uses its checkpoints at 30k and 60k steps of a schedule of 250k."""

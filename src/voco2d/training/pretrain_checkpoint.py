@@ -45,8 +45,6 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scale": self.fabric.strategy.precision.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
         save_tensors(resume_path(run, step), extra)
         if keep:
@@ -67,12 +65,12 @@ class TrainingState:
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"{file}: missing or damaged ({type(error).__name__})") from error
         self.method.load_weights(weights)
-        self.optimizer.load_state_dict(extra["optimizer"])
-        self.schedule.load_state_dict(extra["schedule"])
-        self.fabric.strategy.precision.load_state_dict(extra["scale"])
-        torch.set_rng_state(extra["random"])
-        if extra["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(extra["random_cuda"])
+        try:
+            self.optimizer.load_state_dict(extra["optimizer"])
+            self.schedule.load_state_dict(extra["schedule"])
+            self.fabric.strategy.precision.load_state_dict(extra["scale"])
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(f"{file}: not of this run ({type(error).__name__})") from error
 
     def load_newest(self, run: Path) -> int:
         """Take back the newest checkpoint that is whole, warning of broken ones after it.
