@@ -63,7 +63,7 @@ class VoCo(Method):
 
     def __init__(self, backbone: nn.Module, args: VoCoArgs) -> None:
         super().__init__()
-        self._args = args
+        self.args = args
         self._trains_projector = args.teacher_projector == "gradient"
         self.student = ClipEncoder(backbone, args)
         self.teacher = MomentumTeacher(
@@ -105,12 +105,12 @@ class VoCo(Method):
 
     def before_step(self, share: float) -> None:
         """Let the teacher follow the student where it does so one step late."""
-        if self._args.teacher_follows == "before":
+        if self.args.teacher_follows == "before":
             self.teacher.update(self.student, share)
 
     def after_step(self, share: float) -> None:
         """Let the teacher follow the student."""
-        if self._args.teacher_follows == "after":
+        if self.args.teacher_follows == "after":
             self.teacher.update(self.student, share)
 
     def teacher_distance(self) -> float:
@@ -127,9 +127,9 @@ class VoCo(Method):
         count = batch.overlap.shape[1]
         student_random, student_base = student[:, :count], student[:, count:]
         teacher_random, teacher_base = teacher[:, :count], teacher[:, count:]
-        if self._args.loss == "v1":
+        if self.args.loss == "v1":
             crops = (student_random, teacher_random, student_base, teacher_base)
-            terms = paper_v1_loss(*crops, batch.overlap, clamp=self._args.clamp)
+            terms = paper_v1_loss(*crops, batch.overlap, clamp=self.args.clamp)
             return dict(zip(("pos", "neg", "reg"), terms, strict=True))
         return {
             "intra": intra_loss(student_random, teacher_base, batch.overlap),

@@ -48,7 +48,7 @@ def add_up(gradients: Iterable[Tensor], mean: bool = False) -> None:
         distributed.all_reduce(flat)
         if mean:
             flat /= distributed.get_world_size()
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
 
