@@ -1,10 +1,13 @@
 """Fixtures every test may use."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+
+from voco2d.cli import main
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,3 +23,17 @@ def real_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data at {root}; set VOCO2D_REAL_DATA")
     return root.resolve()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run one command and return its exit code, what it printed, and its error line."""
+
+    def command(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        printed = capsys.readouterr()
+        errors = [line for line in printed.err.splitlines() if "error:" in line]
+        return code, printed.out, errors[-1] if errors else ""
+
+    return command

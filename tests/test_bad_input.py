@@ -36,20 +36,6 @@ FINETUNE = (BACKBONE, "epochs=1", "folds=2", "batch_size=2", "readout.slices=2",
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run one command and return its exit code, what it printed, and its error line."""
-
-    def command(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        printed = capsys.readouterr()
-        errors = [line for line in printed.err.splitlines() if "error:" in line]
-        return code, printed.out, errors[-1] if errors else ""
-
-    return command
-
-
 def write_ct(path: Path, seed: int, slices: int = 8) -> None:
     """Write a body of soft tissue with some texture in air, as NIfTI in RAS order."""
     rng = np.random.default_rng(seed)
@@ -128,6 +114,28 @@ def test_text_file_named_dcm(run: Run, scans: Path, tmp_path: Path) -> None:
     assert code == 0
     assert "1 prepared, 0 unchanged, 1 quarantined" in out
     assert "DICOM" in quarantine(tmp_path / "store")["notes.dcm"]
+
+
+def test_vanished_sources_are_counted_last(run: Run, tmp_path: Path) -> None:
+    """A run after scans were deleted told only of those that were left, and failed without a count if none were."""
+    (tmp_path / "scans").mkdir()
+    for number in range(3):
+        write_ct(tmp_path / "scans" / f"p{number}.nii.gz", seed=number)
+    words = ("prepare", tmp_path / "scans", "--out", tmp_path / "store", "--workers", "1", "isolate=false", SIZE)
+    assert run(*words)[0] == 0
+    (tmp_path / "scans" / "p0.nii.gz").unlink()
+    code, out, _ = run(*words)
+    assert code == 0
+    last = "0 prepared, 2 unchanged, 0 quarantined; 1 kept although their sources are gone; the store holds 3 volumes"
+    assert out.splitlines()[-1] == last
+    (tmp_path / "scans" / "p2.nii.gz").rename(tmp_path / "scans" / "other.nii.gz")
+    (tmp_path / "scans" / "p1.nii.gz").unlink()
+    assert "1 prepared, 0 unchanged, 0 quarantined; 3 kept although" in run(*words)[1]
+    (tmp_path / "scans" / "other.nii.gz").unlink()
+    code, out, error = run(*words)
+    assert (code, "its scans are gone" in error) == (1, True)
+    last = "0 prepared, 0 unchanged, 0 quarantined; 4 kept although their sources are gone; the store holds 4 volumes"
+    assert out.splitlines()[-1] == last
 
 
 @pytest.mark.realdata
@@ -339,7 +347,15 @@ def test_a_checkpoint_that_would_run_code_is_refused(run: Run, store: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x80\x81\xff,\n\xfe", b"name\nx\n", b"patient_id,x\np0,1\n,2\n", b"patient_id\nzz\n"]
+    "content",
+    [
+        b"",
+        b"\x80\x81\xff,\n\xfe",
+        b"name\nx\n",
+        b"patient_id,x\np0,1\n,2\n",
+        b"patient_id\nzz\n",
+        b"patient_id\n",
+    ],
 )
 def test_a_wrong_table_of_excluded_patients(run: Run, store: Path, tmp_path: Path, content: bytes) -> None:
     table = tmp_path / "excluded.csv"

@@ -24,20 +24,6 @@ LABELLED = PATIENTS[:6]
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run one command and return its exit code, what it printed, and its error line."""
-
-    def command(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        printed = capsys.readouterr()
-        errors = [line for line in printed.err.splitlines() if "error:" in line]
-        return code, printed.out, errors[-1] if errors else ""
-
-    return command
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of six labelled patients and one without labels, with a label table beside it."""
@@ -187,3 +173,14 @@ def test_finetune_takes_folds_and_labels_of_the_cohort(
     predicted = pd.read_csv(tmp_path / "run" / "oof_predictions.csv")
     assert set(predicted["patient_id"]) == held_out(cohort, 1)
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["transductive"] is False
+
+
+def test_one_fold_is_refused_before_anything_is_read(
+    run: Run, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ("cohort", store, "--labels", store.parent / "train.csv", "--folds", 1, "--out", tmp_path / "cohort")
+    with caplog.at_level("INFO"):
+        code, printed, error = run(*words)
+    assert (code, printed, caplog.messages) == (2, "", [])
+    assert error == "voco2d cohort: error: --folds 1: at least 2 are needed, one of them to validate on"
+    assert not (tmp_path / "cohort").exists()

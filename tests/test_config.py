@@ -21,6 +21,9 @@ class Args:
     size: tuple[int, int, int] = (1, 2, 3)
     steps: int = 3
     device: str | None = None
+    spacing: tuple[float, float] | None = None
+    labels: tuple[int, ...] = ()
+    flips: bool = True
     optim: OptimArgs = field(default_factory=OptimArgs)
 
 
@@ -58,18 +61,33 @@ def test_yaml_may_start_from_a_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("step=3", "unknown key 'step'; known keys: size, steps, device, optim"),
+        ("step=3", "unknown key 'step'; known keys: size, steps, device, spacing, labels, flips, optim"),
         ("optim.l=3", "unknown key 'optim.l'; known keys: optim.lr, optim.name"),
-        ("steps=many", 'key "steps": Expected a <class .int.>'),
-        ("size=[1,2]", "3 elements"),
-        ("optim=3", "is a section"),
-        ("optim.name=lion", "adamw"),
-        ("steps", "not key=value"),
+        ("optim=3", "'optim' is a section; its keys: optim.lr, optim.name"),
+        ("steps.more=3", "'steps' has no keys of its own; write steps=VALUE, a whole number"),
+        ("steps=many", "steps: 'many' is not a whole number"),
+        ("steps=1.5", "steps: '1.5' is not a whole number"),
+        ("size=[1,2]", "size: '[1,2]' is not a list of 3 whole numbers"),
+        ("size=abc", "size: 'abc' is not a list of 3 whole numbers"),
+        ("spacing=x", "spacing: 'x' is not a list of 2 numbers or null"),
+        ("labels=[a]", "labels: '[a]' is not a list of whole numbers"),
+        ("steps=null", "steps: 'null' is not a whole number"),
+        ("flips=3", "flips: '3' is not true or false"),
+        ("optim.lr=x", "optim.lr: 'x' is not a number"),
+        ("optim.name=lion", "optim.name: 'lion' is not one of adamw, sgd"),
+        ("steps", "'steps' is not key=value; write for example steps=200"),
     ],
 )
-def test_a_wrong_word_is_named(word: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_a_wrong_word_is_named_in_plain_words(word: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         resolve(Args, overrides=[word])
+    assert str(caught.value) == message
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_tree(Args, {"steps": None, "flips": True, "optim": {"lr": [1]}})
+    assert str(caught.value) == "steps: null is not a whole number; optim.lr: [1] is not a number"
 
 
 @pytest.mark.parametrize(

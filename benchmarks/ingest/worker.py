@@ -40,7 +40,7 @@ def peak_mib() -> float:
 
 def ours(series: Path, out: Path, watch: Stopwatch, breakdown: bool) -> tuple[float, float]:
     """Discover, read, prepare, write, measure; returns wall and CPU seconds."""
-    from voco2d.io import dicom, dicom_stored
+    from voco2d.io import dicom, dicom_decode, dicom_stored
     from voco2d.io.discover import discover
     from voco2d.io.readers import read_source
     from voco2d.preprocessing import preprocess
@@ -49,7 +49,7 @@ def ours(series: Path, out: Path, watch: Stopwatch, breakdown: bool) -> tuple[fl
 
     if breakdown:
         watch.wrap(dicom_stored, "decode_pixel_data", "RLE decoding alone")
-        watch.wrap(dicom, "_read_pixels", "decode: open, parse, decode, rescale")
+        watch.wrap(dicom_decode, "_read_pixels", "decode: open, parse, decode, rescale")
         watch.wrap(dicom, "_read_headers", "headers of the series")
         for name in ("find_partial_slices", "find_body"):
             watch.wrap(preprocess, name, "body and partial slices")

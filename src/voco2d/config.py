@@ -1,13 +1,15 @@
 """Configuration: frozen dataclasses filled from a preset, a YAML file and `key=value` words, strictly."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from voco2d.errors import ConfigError
 
@@ -15,6 +17,8 @@ Args = TypeVar("Args")
 Tree = dict[str, Any]
 
 _SECTION = "config"
+_ONE = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+_MANY = {int: "whole numbers", float: "numbers", bool: "values, each true or false", str: "texts"}
 
 
 def resolve(
@@ -32,7 +36,8 @@ def resolve(
         presets: Known presets, each a tree of the values that differ from the defaults.
 
     Raises:
-        ConfigError: A key is unknown (the known ones are listed), a value has the wrong type, or `source` is neither.
+        ConfigError: A key is unknown (the known ones of its section are listed), a value has the wrong type (every
+            such value is named with what it should be), or `source` is neither.
     """
     tree = _read_source(source, presets or {})
     for word in overrides:
@@ -49,14 +54,22 @@ def from_tree(cls: type[Args], tree: Tree) -> Args:
     Raises:
         ConfigError: As `resolve`.
     """
+    known = _with_choices(cls, tree)
+    if known is not cls:
+        settled: Any = from_tree(known, tree)
+        return cls(**{entry.name: getattr(settled, entry.name) for entry in fields(known)})
     _refuse_unknown(cls, tree, section="")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, _SECTION)
-    try:
-        parsed = parser.parse_object({_SECTION: tree})
-        built: Args = parser.instantiate(parsed)[_SECTION]
-    except (ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"configuration: {_one_line(error)}") from error
+    parsed = _parse(parser, tree)
+    wrong = [
+        f"{'.'.join(path)}: {_shown(value)} is not {_words(hint)}"
+        for path, value, hint in _leaves(cls, tree)
+        if not _fits(parsed or _parse(parser, _nest(path, value)), path, hint)
+    ]
+    if wrong or parsed is None:
+        raise ConfigError("; ".join(wrong) or "configuration: its values can't be used together")
+    built: Args = parser.instantiate(parsed)[_SECTION]
     return built
 
 
@@ -101,18 +114,94 @@ def _read_preset(name: Any, presets: Mapping[str, Tree]) -> Tree:
     return deepcopy(presets[name])
 
 
+def _with_choices(cls: type[Any], tree: Tree) -> type[Any]:
+    """Settle each section that is one of several dataclasses: its key `name` says which, or else it is the default's.
+
+    Raises:
+        ConfigError: None of them has that name.
+    """
+    chosen: dict[str, type[Any]] = {}
+    for key, hint in get_type_hints(cls).items():
+        parts = get_args(hint)
+        if not parts or not all(is_dataclass(part) for part in parts):
+            continue
+        choices = {name: part for part in parts for name in get_args(get_type_hints(part)["name"])}
+        section = tree.get(key)
+        default: Any = next(known.default_factory for known in fields(cls) if known.name == key)
+        name = section.get("name", default().name) if isinstance(section, dict) else default().name
+        if not isinstance(name, str) or name not in choices:
+            raise ConfigError(f"{key}.name: {_shown(name)} is not one of {', '.join(choices)}")
+        chosen[key] = choices[name]
+    if not chosen:
+        return cls
+    settled = {key: field(default_factory=part) for key, part in chosen.items()}
+    body = {"__annotations__": dict(chosen), "__module__": cls.__module__, "__doc__": cls.__doc__, **settled}
+    made: type[Any] = dataclass(frozen=True)(type(cls.__name__, (cls,), body))
+    return made
+
+
 def _refuse_unknown(cls: type[Any], tree: Tree, section: str) -> None:
     hints = get_type_hints(cls)
     known = [field.name for field in fields(cls)]
     for key, value in tree.items():
         if key not in known:
-            raise ConfigError(
-                f"unknown key {section + str(key)!r}; known keys: {', '.join(section + k for k in known)}"
-            )
+            raise ConfigError(f"unknown key {section + str(key)!r}; known keys: {_known_keys(cls, section)}")
         if is_dataclass(hints[key]) and isinstance(hints[key], type):
+            inner = f"{section}{key}."
             if not isinstance(value, dict):
-                raise ConfigError(f"{section + key!r} is a section; set one of its keys, for example {key}.KEY=VALUE")
-            _refuse_unknown(hints[key], value, section=f"{section}{key}.")
+                raise ConfigError(f"{section + key!r} is a section; its keys: {_known_keys(hints[key], inner)}")
+            _refuse_unknown(hints[key], value, section=inner)
+        elif isinstance(value, dict):
+            raise ConfigError(
+                f"{section + key!r} has no keys of its own; write {section}{key}=VALUE, {_words(hints[key])}"
+            )
+
+
+def _known_keys(cls: type[Any], section: str) -> str:
+    return ", ".join(section + field.name for field in fields(cls))
+
+
+def _leaves(cls: type[Any], tree: Tree, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Yield the path of keys, the value and the type of every setting; sections are dicts, settings never."""
+    hints = get_type_hints(cls)
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(hints[key], value, (*above, key))
+        else:
+            yield (*above, key), value, hints[key]
+
+
+def _parse(parser: ArgumentParser, tree: Tree) -> Namespace | None:
+    """Parse a tree of values; None where one is of the wrong type. The parser's own words name Python's types."""
+    try:
+        parsed: Namespace = parser.parse_object({_SECTION: tree})
+    except (ArgumentError, TypeError, ValueError):
+        return None
+    return parsed
+
+
+def _fits(parsed: Namespace | None, path: Sequence[str], hint: Any) -> bool:
+    if parsed is None:
+        return False
+    # the parser lets null through everywhere
+    return parsed[".".join([_SECTION, *path])] is not None or NoneType in get_args(hint)
+
+
+def _words(hint: Any) -> str:
+    parts = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_words(part) for part in parts)
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, parts))}" if len(parts) > 1 else str(parts[0])
+    if get_origin(hint) in (tuple, list):
+        kinds = [part for part in parts if part is not Ellipsis]
+        count = f"{len(kinds)} " if len(kinds) == len(parts) and get_origin(hint) is tuple else ""
+        return f"a list of {count}{_MANY.get(kinds[0], 'values')}"
+    return _ONE.get(hint, "a value that it takes")
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _nest(path: Sequence[str], value: Any) -> Tree:
@@ -139,4 +228,4 @@ def _plain(value: Any) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).replace(f'"{_SECTION}.', '"').split())
+    return " ".join(str(error).split())

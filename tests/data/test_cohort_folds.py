@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,9 @@ from voco2d.data.cohort import read_labels
 from voco2d.data.cohort_folds import adopt_folds, any_injury, read_folds, stratify
 from voco2d.errors import ConfigError, LabelError, UsageError
 from voco2d.io.rsna_series import read_series_table
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.targets import CLASS_COLUMNS
 
-
-def labels_of(patients: int, seed: int = 0, injured: float = 0.3) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    columns = {}
-    for target in TARGETS.values():
-        shares = [1 - injured, *[injured / (len(target.classes) - 1)] * (len(target.classes) - 1)]
-        drawn = rng.choice(len(target.classes), patients, p=shares)
-        columns |= {column: (drawn == grade).astype(int) for grade, column in enumerate(target.columns)}
-    return pd.DataFrame({"patient_id": [f"{number:03d}" for number in range(patients)], **columns})
+LabelsOf = Callable[..., pd.DataFrame]
 
 
 def series_of(labels: pd.DataFrame, seed: int = 0) -> pd.Series:
@@ -29,7 +22,7 @@ def series_of(labels: pd.DataFrame, seed: int = 0) -> pd.Series:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("folds", [2, 5, 7])
-def test_classes_any_injury_and_series_are_spread_evenly(seed: int, folds: int) -> None:
+def test_classes_any_injury_and_series_are_spread_evenly(labels_of: LabelsOf, seed: int, folds: int) -> None:
     labels = labels_of(200, seed)
     series = series_of(labels, seed)
     numbers = stratify(labels, series, folds, seed)
@@ -43,7 +36,7 @@ def test_classes_any_injury_and_series_are_spread_evenly(seed: int, folds: int) 
     assert sizes.max() - sizes.min() <= 1
 
 
-def test_rows_in_another_order_give_the_same_folds_and_another_seed_others() -> None:
+def test_rows_in_another_order_give_the_same_folds_and_another_seed_others(labels_of: LabelsOf) -> None:
     labels = labels_of(60)
     series = series_of(labels)
     folds = stratify(labels, series, 4, seed=1)
@@ -54,13 +47,15 @@ def test_rows_in_another_order_give_the_same_folds_and_another_seed_others() -> 
 
 
 @pytest.mark.parametrize("patients", range(2, 13))
-def test_small_cohorts_fill_every_fold(patients: int) -> None:
+def test_small_cohorts_fill_every_fold(labels_of: LabelsOf, patients: int) -> None:
     labels = labels_of(patients)
     for count in range(2, min(patients, 5) + 1):
         assert set(stratify(labels, series_of(labels), count, 0)) == set(range(count))
 
 
-def test_rare_classes_are_told_with_their_counts_and_spread(caplog: pytest.LogCaptureFixture) -> None:
+def test_rare_classes_are_told_with_their_counts_and_spread(
+    labels_of: LabelsOf, caplog: pytest.LogCaptureFixture
+) -> None:
     labels = labels_of(40)
     labels[["spleen_healthy", "spleen_low", "spleen_high"]] = [1, 0, 0]
     labels[["kidney_healthy", "kidney_low", "kidney_high"]] = [1, 0, 0]
@@ -74,7 +69,7 @@ def test_rare_classes_are_told_with_their_counts_and_spread(caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize(("folds", "words"), [(1, "at least 2"), (6, "only 5 labelled patients")])
-def test_impossible_numbers_of_folds_are_refused(folds: int, words: str) -> None:
+def test_impossible_numbers_of_folds_are_refused(labels_of: LabelsOf, folds: int, words: str) -> None:
     labels = labels_of(5)
     with pytest.raises(ConfigError, match=words):
         stratify(labels, series_of(labels), folds, 0)
@@ -83,6 +78,8 @@ def test_impossible_numbers_of_folds_are_refused(folds: int, words: str) -> None
 def test_folds_are_read_in_both_forms(tmp_path: Path) -> None:
     path = tmp_path / "folds.csv"
     path.write_text("patient_id,fold\n007,1\n003,0\n")
+    assert read_folds(path).to_dict() == {"003": 0, "007": 1}
+    path.write_text("patient_id;fold\n007;1\n003;0\n")
     assert read_folds(path).to_dict() == {"003": 0, "007": 1}
     path.write_text("patient_id,fold1,fold2\n007,0,1\n003,1,0\n")
     assert read_folds(path).to_dict() == {"003": 0, "007": 1}
@@ -100,6 +97,7 @@ def test_folds_are_read_in_both_forms(tmp_path: Path) -> None:
         ("patient_id,group\n777,0\n", "neither a column fold nor"),
         ("patient,fold\n777,0\n", "no column patient_id"),
         ("patient_id,fold\n,0\n777,1\n", "row 1 has no patient_id"),
+        ("patient_id,fold\n", "has a header but no rows"),
     ],
 )
 def test_faulty_folds_are_refused_without_ids(tmp_path: Path, text: str, words: str) -> None:
@@ -115,7 +113,7 @@ def test_missing_folds_file_is_wrong_use(tmp_path: Path) -> None:
         read_folds(tmp_path / "folds.csv")
 
 
-def test_adopted_folds_must_know_every_labelled_patient(caplog: pytest.LogCaptureFixture) -> None:
+def test_adopted_folds_must_know_every_labelled_patient(labels_of: LabelsOf, caplog: pytest.LogCaptureFixture) -> None:
     labels = labels_of(4)
     folds = pd.Series([0, 1, 0, 1, 1], index=pd.Index(["000", "001", "002", "003", "999"], name="patient_id"))
     with caplog.at_level(logging.WARNING):

@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from voco2d.errors import LabelError, UsageError
-from voco2d.evaluation.tables import check_labels, check_predictions, read_label_table, read_predictions
+from voco2d.evaluation.tables import (
+    check_labels,
+    check_predictions,
+    read_label_table,
+    read_predictions,
+    read_text_table,
+)
 from voco2d.targets import CLASS_COLUMNS
 
 
@@ -103,5 +109,21 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path):
         with pytest.raises(LabelError, match=name):
             read_predictions(tmp_path / name)
     (tmp_path / "head.csv").write_text(",".join(["patient_id", *CLASS_COLUMNS]) + "\n")
-    with pytest.raises(LabelError, match="has no rows"):
+    with pytest.raises(LabelError, match="has a header but no rows"):
         read_label_table(tmp_path / "head.csv")
+    with pytest.raises(LabelError, match="has a header but no rows; give one with a patient_id column"):
+        read_text_table(tmp_path / "head.csv", "give one with a patient_id column")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_semicolons_and_tabs_separate_too(tables, tmp_path: Path, separator: str, ending: str):
+    """Spreadsheets write these in many countries; all columns were said to be missing."""
+    predictions, labels = tables(5)
+    for name, table in (("predictions", predictions), ("labels", labels)):
+        table.to_csv(tmp_path / f"{name}{ending}", index=False, sep=separator)
+    pd.testing.assert_frame_equal(
+        read_predictions(tmp_path / f"predictions{ending}"), predictions.astype({"patient_id": object})
+    )
+    assert read_label_table(tmp_path / f"labels{ending}")["patient_id"].tolist() == labels["patient_id"].tolist()
+    assert list(read_text_table(tmp_path / f"labels{ending}", "")) == list(labels)

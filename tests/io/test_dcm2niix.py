@@ -157,7 +157,7 @@ def test_real_files_of_one_slice_are_read_alike(real_data, tmp_path):
     for number, path in enumerate(files):
         theirs = turn(convert(path, tmp_path / str(number), "-s", "y").images[""])
         np.testing.assert_array_equal(raised(read_slice_hu(path)), raised(theirs.hu[0]), err_msg=path.name)
-        (header,) = read_headers(path)
+        ((header,), _) = read_headers(path)
         across, down = np.reshape(header.orientation, (2, 3))
         plane = np.stack([down * header.pixel_spacing_mm[0], across * header.pixel_spacing_mm[1]], axis=1)
         np.testing.assert_allclose(plane, theirs.affine_lps[:3, 1:3], rtol=0, atol=TOLERANCE_MM / max(header.shape))

@@ -140,6 +140,7 @@ def test_too_few_positions_are_refused_with_the_count(tmp_path, patient):
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
         ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "dose or protocol page"),
         ({"ImageType": ["DERIVED", "SECONDARY", "MAXIMUM"]}, "projection"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "AVERAGE"]}, "projection"),
         ({"RescaleType": "MGML"}, "no Hounsfield units"),
         ({"NumberOfFrames": 3}, "multi-frame"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient is missing"),
@@ -205,3 +206,28 @@ def test_real_quirks_are_measured(real_data):
         read_volume(real_data / "dicom" / "ge_tilt_variable_spacing").notes[0] == "tilt: 18.5 deg, corrected by shear"
     )
     assert read_volume(real_data / "dicom" / "jpeg2000_series").patient_id == "jpeg2000_series"
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    [(2, 0, 0, 0, 2, 0), (1, 0, 0, 0, 0.9, 0), (1, 0, 0, 0.1, 1, 0), (0, 0, 0, 0, 0, 0), (1, 0, 0, 1, 0, 0)],
+)
+def test_directions_that_are_no_perpendicular_unit_vectors_are_refused(tmp_path, patient, orientation):
+    files = patient.write_series(tmp_path, patient.Spec(orientation=orientation, step_mm=(0, 0, 5)))
+    with pytest.raises(ReadError, match=r"ImageOrientationPatient is damaged: .* not perpendicular unit vectors"):
+        read(files, tmp_path)
+
+
+def test_directions_rounded_to_two_digits_are_made_exact(tmp_path, patient):
+    turn = np.radians(30)
+    orientation = tuple(np.round([np.cos(turn), np.sin(turn), 0, -np.sin(turn), np.cos(turn), 0], 2))
+    assert np.linalg.norm(orientation[:3]) != pytest.approx(1, abs=1e-3)
+    volume, _ = read(patient.write_series(tmp_path, patient.Spec(orientation=orientation, step_mm=(0, 0, 5))), tmp_path)
+    np.testing.assert_allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-12)
+    assert volume.spacing_mm == pytest.approx((5, 2, 2), abs=1e-12)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("folder", "coverage"), [("missing_slice", 40.0), ("ge_tilt_variable_spacing", 60.08)])
+def test_real_coverage_comes_from_the_positions(real_data, folder, coverage):
+    assert read_volume(real_data / "dicom" / folder).coverage_mm[0] == pytest.approx(coverage, abs=0.02)

@@ -1,4 +1,5 @@
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
@@ -91,3 +92,102 @@ def test_multiframe_of_another_class_is_refused(tmp_path, patient):
     write_enhanced(tmp_path / "a.dcm", patient, sop_class="1.2.840.10008.5.1.4.1.1.2")
     with pytest.raises(ReadError, match="multi-frame DICOM without an enhanced CT header"):
         read_volume(tmp_path / "a.dcm")
+
+
+def change(path, alter):
+    dataset = pydicom.dcmread(path)
+    alter(dataset)
+    dataset.save_as(path)
+
+
+def set_type(dataset, frames, frame_type="ORIGINAL", technique="NONE"):
+    for frame in frames:
+        kind = item(FrameType=["ORIGINAL", "PRIMARY", frame_type, "NONE"], VolumeBasedCalculationTechnique=technique)
+        dataset.PerFrameFunctionalGroupsSequence[frame].CTImageFrameTypeSequence = kind
+
+
+NO_SLICES = {
+    "localizer": (("LOCALIZER", "NONE"), "localizer, not a slice of a volume"),
+    "technique": (("VOLUME", "MAX_IP"), "projection or rendering of a volume, not a slice of a volume"),
+    "minimum": (("VOLUME", "MIN_IP"), "projection or rendering of a volume, not a slice of a volume"),
+    "average": (("AVERAGE", "NONE"), "projection or rendering of a volume, not a slice of a volume"),
+    "rendering": (("VOLUME", "VOLUME_RENDER"), "projection or rendering of a volume, not a slice of a volume"),
+}
+
+
+@pytest.mark.parametrize("name", NO_SLICES)
+def test_frames_that_are_no_slices_are_left_out_and_counted(tmp_path, patient, name):
+    kind, reason = NO_SLICES[name]
+    path = write_enhanced(tmp_path / "a.dcm", patient, spec=patient.Spec(slices=10))
+    change(path, lambda dataset: set_type(dataset, (0, 5), *kind))  # frames 0 and 5 are the lowest two slices
+    (source,), rejections = discover([path])
+    volume, left_out = read_source(source)
+    patient.check(volume, tolerance=1)
+    assert volume.hu.shape[0] == 8
+    assert rejections == []
+    assert [(entry.path, entry.reason) for entry in left_out] == [(str(path), f"2 of 10 frames: {reason}")]
+    assert f"rejected: 2 of 10 frames: {reason}" in volume.notes
+
+
+@pytest.mark.parametrize("name", NO_SLICES)
+def test_a_file_of_nothing_but_other_frames_is_refused(tmp_path, patient, name):
+    kind, reason = NO_SLICES[name]
+    path = write_enhanced(tmp_path / "a.dcm", patient)
+    change(path, lambda dataset: set_type(dataset, range(8), *kind))
+    sources, rejections = discover([path])
+    assert sources == []
+    assert [entry.reason for entry in rejections] == [reason]
+
+
+def test_a_technique_of_the_whole_file_is_looked_at(tmp_path, patient):
+    path = write_enhanced(tmp_path / "a.dcm", patient)
+    change(path, lambda dataset: setattr(dataset, "VolumeBasedCalculationTechnique", "MAX_IP"))
+    with pytest.raises(ReadError, match="projection or rendering"):
+        read_volume(path)
+
+
+def test_reformats_and_mixed_files_are_read(tmp_path, patient):
+    path = write_enhanced(tmp_path / "a.dcm", patient)
+    change(path, lambda dataset: setattr(dataset, "VolumeBasedCalculationTechnique", "MIXED"))
+    change(path, lambda dataset: set_type(dataset, range(8), "VOLUME", "MPR"))
+    patient.check(read_volume(path), tolerance=1)
+
+
+def test_frames_of_crooked_directions_are_refused(tmp_path, patient):
+    path = write_enhanced(tmp_path / "a.dcm", patient)
+    crooked = [2, 0, 0, 0, 2, 0]
+    change(
+        path,
+        lambda dataset: setattr(
+            dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0], "ImageOrientationPatient", crooked
+        ),
+    )
+    with pytest.raises(ReadError, match="not perpendicular unit vectors"):
+        read_volume(path)
+
+
+def test_two_files_at_the_same_positions_are_two_volumes(tmp_path, patient):
+    for name, intercept in (("a", 0), ("b", 500)):
+        path = write_enhanced(tmp_path / f"{name}.dcm", patient, slopes=(1, 1))
+        change(path, lambda dataset, by=intercept: shift(dataset, by))
+    sources, rejections = discover([tmp_path])
+    assert rejections == []
+    volumes = [read_source(source) for source in sources]
+    assert [left_out for _, left_out in volumes] == [(), ()]
+    first, second = (volume.hu for volume, _ in volumes)
+    assert np.unique(second.astype(int) - first).tolist() in ([500], [-500])
+
+
+def test_copies_of_one_file_are_duplicates(tmp_path, patient):
+    for name in "ab":
+        write_enhanced(tmp_path / f"{name}.dcm", patient)
+    (source,), _ = discover([tmp_path])
+    volume, left_out = read_source(source)
+    patient.check(volume, tolerance=1)
+    assert volume.notes == ("duplicates: 8", "multiframe: enhanced CT")
+    assert {entry.path for entry in left_out} == {str(tmp_path / "b.dcm")}
+
+
+def shift(dataset, by):
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        frame.PixelValueTransformationSequence[0].RescaleIntercept += by

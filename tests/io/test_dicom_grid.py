@@ -110,3 +110,82 @@ def test_even_out_keeps_slices_that_stand_right():
     even, heights = even_out(hu, np.array([9.0, 6.0, 3.0, 0.0]), 3.0)
     assert even.ravel().tolist() == [0, 10, 20, 30]
     assert heights.tolist() == [9, 6, 3, 0]
+
+
+@pytest.mark.parametrize("work", ["shear", "even_out"])
+def test_pages_of_large_volumes_are_let_go_of(monkeypatch, work):
+    let_go = []
+    monkeypatch.setattr("voco2d.io.spool.release", let_go.append)
+    hu = np.zeros((70, 1024, 1024), np.int8).astype(np.int16)
+    if work == "shear":
+        shear(hu, np.zeros((70, 2)))
+    else:
+        even_out(hu, np.arange(70.0)[::-1], 1.0)
+    assert any(array is hu for array in let_go)
+    assert len(let_go) == 4
+
+
+def test_coverage_of_uneven_slices_comes_from_their_positions(tmp_path, patient):
+    files = write_ramp(tmp_path, patient, patient.Spec(slices=8), positions=[0, 1, 2, 3, 4, 6, 7, 8])
+    assert read(files, tmp_path).coverage_mm[0] == pytest.approx(8 * 5 + 5)
+    assert read(files, tmp_path).spacing_mm[0] == pytest.approx(5)
+    filled = read(files, tmp_path, fill_gaps=True)
+    assert filled.extent_mm is None
+    assert filled.coverage_mm[0] == pytest.approx(9 * 5)
+
+
+def lines(lean_mm, slices=9, displaced=None):
+    one = [(0.0, lean_mm * n, -5.0 * n) for n in range(slices)]
+    if displaced is not None:
+        x, y, z = one[displaced]
+        one[displaced] = (x, y + 3.0, z)
+    return one
+
+
+def write_lines(folder, patient, places):
+    spec = patient.Spec(slices=len(places))
+    for n, place in enumerate(places):
+        patient.write_slice(folder / f"{n}.dcm", np.full(spec.shape, 50 + n), spec, np.array(place), n + 1)
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("displaced", [0, 4, 8])
+def test_one_displaced_slice_makes_no_tilt(tmp_path, patient, displaced):
+    volume = read(write_lines(tmp_path, patient, lines(0.0, displaced=displaced)), tmp_path)
+    assert volume.notes == ()
+    assert volume.hu.shape == (9, 8, 10)
+
+
+@pytest.mark.parametrize("displaced", [0, 8])
+def test_one_displaced_slice_hides_no_tilt(tmp_path, patient, displaced):
+    """A lean of -0.375 mm a slice is 4.3 degrees; over 8 steps the displaced slice takes it all back."""
+    places = lines(-0.375 if displaced == 8 else 0.375, displaced=displaced)
+    volume = read(write_lines(tmp_path, patient, places), tmp_path)
+    assert volume.notes == ("tilt: 4.3 deg, corrected by shear",)
+
+
+@pytest.mark.parametrize(("slices", "notes"), [(9, 0), (70, 1)])
+def test_a_small_drift_counts_once_it_adds_up_to_a_pixel(tmp_path, patient, slices, notes):
+    volume = read(write_lines(tmp_path, patient, lines(0.04, slices)), tmp_path)
+    assert len(volume.notes) == notes
+    assert all(note.startswith("tilt: 0.5 deg") for note in volume.notes)
+
+
+@pytest.mark.parametrize(
+    ("positions", "word"),
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16], "uneven"),
+        ([0, 2, 4, 6, 8, 10, 12, 13, 14, 15, 16, 17], "uneven"),
+        ([0, 2, 3, 5, 6, 8, 9, 11], "uneven"),
+        ([0, 1, 2, 4, 6], "uneven"),
+        ([0, 1, 2, 3, 5, 6, 7, 8], "gap"),
+        ([0, 1, 2, 3, 6, 7, 8, 9], "gap"),
+        ([0, 1, 2, 3, 5, 7, 8, 9, 10], "gap"),
+        ([0, 1, 2, 3, 4, 6], "gap"),
+    ],
+)
+def test_a_gap_is_a_few_missing_slices_and_a_change_of_distance_is_uneven(tmp_path, patient, positions, word):
+    spec = patient.Spec(spacing_mm=(2.5, 2.0, 2.0))
+    volume = read(write_ramp(tmp_path, patient, spec, positions), tmp_path)
+    assert [note.split(":")[0] for note in volume.notes] == [word]
+    assert volume.coverage_mm[0] == pytest.approx(2.5 * positions[-1] + volume.spacing_mm[0])

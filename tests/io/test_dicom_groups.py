@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from voco2d.errors import ReadError
 from voco2d.io.dicom_groups import DicomGroups
 from voco2d.io.rsna_layout import rsna_ids
 
@@ -63,3 +64,17 @@ def test_without_uids_the_folder_is_the_series(tmp_path, patient):
         patient.write_series(tmp_path / folder, spec, [f"{folder}1", f"{folder}2"])
     sources = sources_of(*sorted(tmp_path.rglob("[xy][12]")))
     assert [source.path for source in sources] == [tmp_path / "x", tmp_path / "y"]
+
+
+def test_ordinary_and_foreign_files_are_opened_once(tmp_path, patient, monkeypatch):
+    (file,) = patient.write_series(tmp_path, patient.Spec(slices=1))
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("no slice")
+    opened = []
+    whole = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *words, **more: opened.append(self) or whole(self, *words, **more))
+    groups = DicomGroups()
+    groups.add(file)
+    with pytest.raises(ReadError, match=r"not a CT format: \.txt"):
+        groups.add(foreign)
+    assert opened == [file, foreign]

@@ -5,10 +5,14 @@ import pytest
 from pydicom import uid
 from pydicom.sequence import Sequence
 
-from voco2d.io.dicom_header import numbers, text
-from voco2d.io.dicom_plain import _TAGS, parse_plain_header, read_plain_header
+from voco2d.io.dicom_elements import numbers, text
+from voco2d.io.dicom_plain import _TAGS, START_BYTES, parse_plain_header
 
 TEXTS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "AcquisitionNumber", "SOPClassUID")
+
+
+def read_plain_header(path):
+    return parse_plain_header(path.read_bytes()[:START_BYTES])
 
 
 def assert_same(path):

@@ -88,7 +88,7 @@ def test_a_dataset_list_names_its_images(tmp_path):
 
 
 def test_missing_and_empty_folders(tmp_path):
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="nowhere: missing; name an existing file or folder"):
         discover([tmp_path / "nowhere"])
     assert discover([tmp_path]) == ([], [])
 

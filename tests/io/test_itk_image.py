@@ -38,8 +38,27 @@ def test_every_orientation_ends_in_patient_axes(tmp_path, patient, name, orienta
 def test_cut_files_are_refused(tmp_path, patient, name):
     path = write(tmp_path / name, patient)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ReadError, match="damaged, cut short"):
+    with pytest.raises(ReadError, match="cut short"):
         read_volume(path)
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.nrrd", None), ("a.mha", None), ("a.nhdr", "a.raw"), ("a.mhd", "a.raw")])
+def test_without_compression_the_file_must_hold_every_voxel(tmp_path, patient, name, data, monkeypatch):
+    """A byte of a file without compression stood for up to 1,040 voxels, all of them allocated before the read."""
+    path = write(tmp_path / name, patient, patient.Spec(slices=40))
+    holder = tmp_path / (data or name)
+    holder.write_bytes(holder.read_bytes()[: holder.stat().st_size // 2])
+    monkeypatch.setattr(itk.ImageFileReader, "Execute", lambda *_: pytest.fail("tried to read it"))
+    with pytest.raises(ReadError, match="more than the file can hold"):
+        read_volume(path)
+
+
+def test_voxels_written_as_text_are_read(tmp_path):
+    rows = np.random.default_rng(0).integers(-1000, 9, 6 * 4 * 4)
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 4 4 6\nencoding: ascii\nspace: left-posterior-superior\n"
+    head += "space directions: (1,0,0) (0,1,0) (0,0,2)\nspace origin: (0,0,0)\n\n"
+    (tmp_path / "a.nrrd").write_text(head + " ".join(map(str, rows)) + "\n")
+    assert read_volume(tmp_path / "a.nrrd").hu.shape == (6, 4, 4)
 
 
 def test_sizes_that_lie_are_refused_before_memory_is_taken(tmp_path, patient):

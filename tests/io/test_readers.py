@@ -34,7 +34,7 @@ def test_formats():
 
 
 def test_one_volume_is_asked_for(tmp_path, patient):
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="nowhere: missing"):
         read_volume(tmp_path / "nowhere")
     with pytest.raises(ReadError, match="no CT series in it"):
         read_volume(tmp_path)

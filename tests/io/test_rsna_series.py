@@ -60,3 +60,9 @@ def test_real_table(real_data: Path) -> None:
     assert table["incomplete_organ"].sum() == 313
     assert (table["aortic_hu"] == -1024).sum() == 1
     pd.testing.assert_series_equal(table["series_id"], table["series_id"].astype(int).astype(str).astype(object))
+
+
+def test_semicolons_separate_too(tmp_path: Path) -> None:
+    path = tmp_path / "train_series_meta.csv"
+    path.write_text(META.replace(",", ";") + "007;0042;146.5;1\n")
+    assert read_series_table(path)["aortic_hu"].tolist() == [146.5]

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from voco2d.io.spool import allocate, lowest, planes, release
+from voco2d.io.spool import allocate, fill, lowest, planes, release
 
 MEASURE = """
 import sys
@@ -55,3 +55,21 @@ def test_writing_and_walking_keep_few_pages_in_memory():
     """An array of 100 MiB: without the release all of it would count."""
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True, timeout=60)
     assert int(done.stdout) < 30
+
+
+def test_fill_writes_what_comes_and_lets_go_of_what_it_came_from():
+    source = allocate((4, 30, 40), limit_bytes=0)
+    source[:] = np.arange(4)[:, None, None]
+    volume = fill((4, 30, 40), (plane + 0.0 for plane in source[:3]), source, every_bytes=1)
+    assert volume.dtype == np.int16
+    assert [int(plane.max()) for plane in volume] == [0, 1, 2]
+
+
+def test_filling_from_a_volume_keeps_few_pages_of_either_in_memory(monkeypatch):
+    let_go = []
+    monkeypatch.setattr("voco2d.io.spool.release", let_go.append)
+    source = np.zeros((6, 4, 4), np.int16)
+    volume = fill((6, 4, 4), iter(source), source, every_bytes=64)
+    assert len(let_go) == 6
+    assert sum(array is source for array in let_go) == 3
+    assert sum(np.shares_memory(array, volume) for array in let_go) == 3

@@ -1,105 +1,102 @@
 """Small sound series in every format, built in code, as file name -> bytes."""
 
-import gzip
 import io
-import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
 
-import nibabel as nib
 import numpy as np
+from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import (
-    CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
-    EnhancedCTImageStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLSLossless,
-    RLELossless,
-)
 
-Files = dict[str, bytes]
+import jpeg
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link; `OUTSIDE` in its target is a folder beside the one that is read, which holds the sound files."""
+
+    target: str
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it leads to a folder, or back to itself by way of one."""
+        return self.target in (".", "..", "loop", OUTSIDE)
+
+
+@dataclass(frozen=True)
+class Fifo:
+    """A named pipe that nobody writes to."""
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """A file that begins with some bytes and goes on with zeros that take no room."""
+
+    start: bytes
+    size: int
+
+
+Entry: TypeAlias = bytes | Link | Fifo | Sparse
+Files: TypeAlias = dict[str, Entry]
+
+OUTSIDE = "OUTSIDE"
 SHAPE = (6, 32, 40)
 MARKERS = ("MARKERNAME", "MARKERID", "19010203")
-SYNTAXES = {
-    "implicit": ImplicitVRLittleEndian,
-    "explicit": ExplicitVRLittleEndian,
-    "big-endian": ExplicitVRBigEndian,
-    "deflated": DeflatedExplicitVRLittleEndian,
-    "rle": RLELossless,
-    "jpeg-ls": JPEGLSLossless,
-    "jpeg-2000": JPEG2000Lossless,
-}
+NEAR = 2
+_EIGHT_BIT_SLOPE = 9
 
 
-def build() -> dict[str, Files]:
-    """Every case by its name."""
-    hu = np.random.default_rng(0).integers(-900, 1200, SHAPE).astype(np.int16)
-    cases = {name: dicom_series(hu, syntax) for name, syntax in SYNTAXES.items()}
+def patient() -> np.ndarray:
+    """HU of a body of noise in air; no two slices are alike."""
+    draw = np.random.default_rng(0)
+    hu = draw.integers(-1024, -980, SHAPE)
+    hu[:, 4:-4, 4:-4] = draw.integers(-300, 1200, (SHAPE[0], SHAPE[1] - 8, SHAPE[2] - 8))
+    return hu.astype(np.int16)
+
+
+def dicom_cases(hu: np.ndarray) -> dict[str, Files]:
+    """A series in every transfer syntax that can be written here, in the competition's layout, and enhanced."""
+    cases = {name: series(hu, write) for name, write in _WRITERS.items()}
+    cases["competition"] = {f"train_images/7/21/{name}": data for name, data in cases["explicit"].items()}
+    cases["competition"]["train.csv"] = f"patient_id,any_injury\n7,0\n{MARKERS[1]},0\n".encode()
     cases["enhanced"] = {"enhanced.dcm": enhanced(hu)}
-    cases |= nifti(hu)
-    buffer = io.BytesIO()
-    np.save(buffer, hu)
-    sidecar = {"axes": "IPL", "spacing_mm": [3, 1, 1], "intensity": "hu", "patient_id": MARKERS[1]}
-    cases["npy"] = {"scan.npy": buffer.getvalue(), "scan.json": json.dumps(sidecar).encode()}
-    raw = hu.astype("<i2").tobytes()
-    z, h, w = SHAPE
-    cases["mha"] = {
-        "scan.mha": (
-            f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
-            f"TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 3\nDimSize = {w} {h} {z}\n"
-            f"ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
-        ).encode()
-        + raw
-    }
-    cases["nrrd"] = {
-        "scan.nrrd": (
-            f"NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: {w} {h} {z}\n"
-            "space directions: (1,0,0) (0,1,0) (0,0,3)\nkinds: domain domain domain\nendian: little\nencoding: raw\n"
-            "space origin: (0,0,0)\n\n"
-        ).encode()
-        + raw
-    }
     return cases
 
 
 def common(syntax: str) -> Dataset:
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax in COMPRESSED else syntax
+    ds.file_meta.TransferSyntaxUID = syntax
     ds.Modality = "CT"
     ds.PatientName, ds.PatientID, ds.PatientBirthDate = f"{MARKERS[0]}^X", MARKERS[1], MARKERS[2]
     ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3", "1.2.3.4"
     ds.Rows, ds.Columns = SHAPE[1:]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
     return ds
 
 
-COMPRESSED = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
-
-
-def dicom_series(hu: np.ndarray, syntax: str) -> Files:
-    files = {}
+def series(hu: np.ndarray, write: Callable[[np.ndarray], Dataset]) -> Files:
+    """A file a slice, named by its number; `write` takes stored values and returns a header with pixels."""
+    files: Files = {}
     for z, plane in enumerate(hu):
-        ds = common(syntax)
-        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
+        ds = write(plane.astype(np.uint16) + np.uint16(1024))
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = uid.CTImageStorage
         ds.SOPInstanceUID = f"1.2.3.4.{z + 1}"
         ds.InstanceNumber, ds.ImagePositionPatient = z + 1, [-10, -8, -3 * z]
         ds.ImageOrientationPatient, ds.PixelSpacing = [1, 0, 0, 0, 1, 0], [1, 1]
-        ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
-        ds.PixelData = (plane + 1024).astype(">u2" if syntax == ExplicitVRBigEndian else "<u2").tobytes()
-        if syntax in COMPRESSED:
-            ds.compress(syntax)
         files[f"{z + 1}.dcm"] = _bytes(ds)
     return files
 
 
 def enhanced(hu: np.ndarray) -> bytes:
-    ds = common(ExplicitVRLittleEndian)
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    ds = common(uid.ExplicitVRLittleEndian)
+    del ds.RescaleSlope, ds.RescaleIntercept
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = uid.EnhancedCTImageStorage
     ds.SOPInstanceUID = "1.2.3.4.9"
     shared = Dataset()
     shared.PixelMeasuresSequence = _item(PixelSpacing=[1, 1])
@@ -116,10 +113,60 @@ def enhanced(hu: np.ndarray) -> bytes:
     return _bytes(ds)
 
 
-def nifti(hu: np.ndarray) -> dict[str, Files]:
-    image = nib.Nifti1Image(hu.transpose(2, 1, 0), np.diag([-1.0, -1.0, 3.0, 1.0]))
-    data = image.to_bytes()
-    return {"nii": {"scan.nii": data}, "nii.gz": {"scan.nii.gz": gzip.compress(data, mtime=0)}}
+def _native(syntax: str) -> Callable[[np.ndarray], Dataset]:
+    def write(stored: np.ndarray) -> Dataset:
+        ds = common(syntax)
+        ds.PixelData = stored.astype(">u2" if syntax == uid.ExplicitVRBigEndian else "<u2").tobytes()
+        return ds
+
+    return write
+
+
+def _compressed(syntax: str, **options: object) -> Callable[[np.ndarray], Dataset]:
+    def write(stored: np.ndarray) -> Dataset:
+        ds = common(uid.ExplicitVRLittleEndian)
+        ds.PixelData = stored.astype("<u2").tobytes()
+        ds.compress(syntax, generate_instance_uid=False, **options)
+        return ds
+
+    return write
+
+
+def _lossless(syntax: str, predictor: int) -> Callable[[np.ndarray], Dataset]:
+    def write(stored: np.ndarray) -> Dataset:
+        ds = common(syntax)
+        ds.PixelData = encapsulate([jpeg.lossless(stored, 12, predictor)])
+        ds["PixelData"].VR = "OB"
+        return ds
+
+    return write
+
+
+def _baseline(stored: np.ndarray) -> Dataset:
+    ds = common(uid.JPEGBaseline8Bit)
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+    ds.RescaleSlope = _EIGHT_BIT_SLOPE
+    ds.PixelData = encapsulate([jpeg.baseline(stored // _EIGHT_BIT_SLOPE)])
+    ds["PixelData"].VR = "OB"
+    return ds
+
+
+_WRITERS: dict[str, Callable[[np.ndarray], Dataset]] = {
+    "implicit": _native(uid.ImplicitVRLittleEndian),
+    "explicit": _native(uid.ExplicitVRLittleEndian),
+    "big-endian": _native(uid.ExplicitVRBigEndian),
+    "deflated": _native(uid.DeflatedExplicitVRLittleEndian),
+    "rle": _compressed(uid.RLELossless),
+    "jpeg-ls": _compressed(uid.JPEGLSLossless),
+    "jpeg-ls-near": _compressed(uid.JPEGLSNearLossless, jls_error=NEAR),
+    "jpeg-2000": _compressed(uid.JPEG2000Lossless),
+    "jpeg-2000-lossy": _compressed(uid.JPEG2000, j2k_psnr=[60]),
+    "jpeg-lossless": _lossless(uid.JPEGLosslessSV1, 1),
+    "jpeg-process-14": _lossless(uid.JPEGLossless, 4),
+    "jpeg-baseline": _baseline,
+}
+TOLERANCE_HU = {"jpeg-ls-near": NEAR, "jpeg-2000-lossy": 40, "jpeg-baseline": 400}
+"""Largest difference of a sound reading from `patient`, by case; 0 for all others."""
 
 
 def _item(**values: object) -> Sequence:

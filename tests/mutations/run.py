@@ -1,17 +1,19 @@
 """Reads damaged files by the thousand: python tests/mutations/run.py --count 2000 --seed 0 [--json FILE] [--only N]
 
 Exit code 0 where each was read right or turned away with its reason, within 10 s and 2 GB; else 1, with the numbers of
-the others, which `--only N` repeats.
+the others, which `--only N` repeats. `--commands N` runs `voco2d prepare` over N folders of them. `--real FOLDER` takes
+real files in place of the made ones (only their damaged copies are written, into TMPDIR).
 """
 
 import argparse
 import json
+import resource
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -19,86 +21,137 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from corpus import build
+from commands import check_command
+from corpus import MARKERS, TOLERANCE_HU, Files, patient
+from corpus_arrays import build, real_cases
 from mutator import mutate
-from verdict import capture_logs, judge, read
+from plant import planted
+from verdict import capture_logs, compare_sound, judge, read
 
 SECONDS = 10
 BYTES = 2 * 2**30
+MOST_BYTES = 6 * 2**30
+"""Of memory that is not a file's; what wants more gets a MemoryError in place of the machine's last pages."""
 
 
 class TooSlow(BaseException):
     """Raised by the alarm."""
 
 
+class Tally:
+    """What came of all inputs so far."""
+
+    def __init__(self) -> None:
+        self.verdicts: Counter[str] = Counter()
+        self.ways: dict[str, Counter[str]] = {}
+        self.cases: Counter[str] = Counter()
+        self.complaints: list[str] = []
+        self.slowest = 0.0
+        self.largest = 0
+
+    def complain(self, what: str) -> None:
+        self.complaints.append(what)
+        print(f"  {what}", file=sys.stderr, flush=True)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int)
-    parser.add_argument("--keep", type=Path)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = _options()
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     signal.signal(signal.SIGALRM, _too_slow)
-    cases = build()
     log = capture_logs()
-    verdicts: Counter[str] = Counter()
-    ways: dict[str, Counter[str]] = {}
-    complaints, slowest, largest = [], 0.0, 0
-    begun = time.monotonic()
+    tally, begun = Tally(), time.monotonic()
+    cases, markers = build(), MARKERS
+    if options.real:
+        cases, more = real_cases(options.real)
+        markers += more
+    elif options.only is None:
+        for told in _sound_complaints(cases):
+            tally.complain(told)
     for number in range(options.count) if options.only is None else [options.only]:
         draw = np.random.default_rng([options.seed, number])
         case = str(draw.choice(sorted(cases)))
         files, name, way = mutate(cases[case], draw)
-        what = f"{number}: {case}, {name}, {way}"
+        what = f"{number}: {case}, {name!r}, {way}"
         print(what, file=sys.stderr, flush=True)  # the last line names the one that killed the process
-        folder = Path(tempfile.mkdtemp(prefix="mutation-"))
-        for file, data in files.items():
-            (folder / file).write_bytes(data)
         log.seek(0)
         log.truncate()
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew for each input (proc(5))
-        start = time.monotonic()
-        signal.alarm(SECONDS)
-        try:
-            reading = read(folder)
-            signal.alarm(0)
-            took = time.monotonic() - start
-            slowest = max(slowest, took)
-            peak = _peak_bytes()
-            verdict, complaint = judge(reading, files, cases[case], log.getvalue())
-            largest = max(largest, peak)
-            if peak > BYTES:
-                complaint = f"{peak / 1e9:.1f} GB of memory; {complaint}"
-        except TooSlow:
-            verdict, complaint = "slow", f"took over {SECONDS} s"
-        except Exception as error:
-            verdict, complaint = "crash", f"{type(error).__name__}: {error}"
-        finally:
-            signal.alarm(0)
-        verdicts[verdict] += 1
-        ways.setdefault(way, Counter())[verdict] += 1
+        with planted(files, cases[case]) as folder:
+            verdict, complaint, took, peak = _try(folder, files, cases[case], log, markers)
+            if options.keep:
+                shutil.copytree(folder, options.keep, dirs_exist_ok=True, symlinks=True)
+        tally.slowest, tally.largest = max(tally.slowest, took), max(tally.largest, peak)
+        tally.verdicts[verdict] += 1
+        tally.cases[case] += 1
+        tally.ways.setdefault(way, Counter())[verdict] += 1
         if complaint:
-            complaints.append(f"{what}: {verdict}: {complaint}")
-            print(f"  {complaint}", file=sys.stderr)
-        if options.keep:
-            shutil.copytree(folder, options.keep, dirs_exist_ok=True)
-        shutil.rmtree(folder)
+            tally.complain(f"{what}: {verdict}: {complaint}")
+    for number in range(options.commands):
+        print(f"command {number}", file=sys.stderr, flush=True)
+        if told := check_command(cases, markers, options.seed, number):
+            tally.complain(f"command {number}: {told}")
+    return _report(tally, options, time.monotonic() - begun)
+
+
+def _try(folder: Path, files: Files, sound: Files, log, markers) -> tuple[str, str, float, int]:  # type: ignore[no-untyped-def]
+    """Read and judge one input; returns verdict, complaint, seconds and peak bytes."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew for each input (proc(5))
+    start = time.monotonic()
+    signal.alarm(SECONDS)
+    try:
+        reading = read(folder)
+        signal.alarm(0)
+        took, peak = time.monotonic() - start, _peak_bytes()
+        verdict, complaint = judge(reading, files, sound, log.getvalue(), markers)
+    except TooSlow:
+        return "slow", f"took over {SECONDS} s", float(SECONDS), _peak_bytes()
+    except Exception as error:
+        return "crash", f"{type(error).__name__}: {error}", time.monotonic() - start, _peak_bytes()
+    finally:
+        signal.alarm(0)
+    if peak > BYTES:
+        complaint = f"{peak / 1e9:.1f} GB of memory; {complaint}"
+    return verdict, complaint, took, peak
+
+
+def _sound_complaints(cases: dict[str, Files]) -> Iterator[str]:
+    """What is wrong with the readings of undamaged cases: values and order must be those they were made of."""
+    hu = patient()
+    for case, files in cases.items():
+        with planted(files, files) as folder:
+            if told := compare_sound(read(folder), hu, TOLERANCE_HU.get(case, 0)):
+                yield f"{case}: {told}"
+
+
+def _report(tally: Tally, options: argparse.Namespace, seconds: float) -> int:
     result = {
-        "count": sum(verdicts.values()),
+        "count": sum(tally.verdicts.values()),
         "seed": options.seed,
-        "verdicts": dict(sorted(verdicts.items())),
-        "by_mutation": {way: dict(sorted(found.items())) for way, found in sorted(ways.items())},
-        "slowest_s": round(slowest, 2),
-        "peak_resident_gb": round(largest / 2**30, 2),
-        "seconds": round(time.monotonic() - begun, 1),
-        "complaints": complaints,
+        "verdicts": dict(sorted(tally.verdicts.items())),
+        "by_mutation": {way: dict(sorted(found.items())) for way, found in sorted(tally.ways.items())},
+        "by_case": dict(sorted(tally.cases.items())),
+        "commands": options.commands,
+        "slowest_s": round(tally.slowest, 2),
+        "peak_resident_gb": round(tally.largest / 2**30, 2),
+        "seconds": round(seconds, 1),
+        "complaints": tally.complaints,
     }
     text = json.dumps(result, indent=1)
     if options.json:
         options.json.write_text(text + "\n")
     print(text)
-    return 1 if complaints else 0
+    return 1 if tally.complaints else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int)
+    parser.add_argument("--commands", type=int, default=0)
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
 
 
 def _peak_bytes() -> int:

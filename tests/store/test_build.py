@@ -24,6 +24,15 @@ from voco2d.store.volume_store import VolumeStore
 Snapshot = Callable[[Path], dict[str, bytes]]
 WriteScan = Callable[..., Path]
 
+PREPARE = """
+import sys, pathlib
+from voco2d.store.build import PrepareArgs, prepare
+from voco2d.preprocessing.preprocess import PreprocessArgs
+args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), isolate=False)
+prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)
+"""
+"""A process of its own that prepares its first argument into its second."""
+
 
 def quarantine(store: Path) -> dict[str, str]:
     with (store / "quarantine.csv").open(newline="") as file:
@@ -159,10 +168,23 @@ def test_moved_series_is_not_prepared_twice(source: Path, tmp_path: Path, args: 
     store = tmp_path / "store"
     prepare([source], store, args)
     source.rename(tmp_path / "elsewhere")
-    assert prepare([tmp_path / "elsewhere"], store, args).prepared == 4
+    summary = prepare([tmp_path / "elsewhere"], store, args)
+    assert (summary.prepared, summary.vanished) == (4, 0)
     index = VolumeStore(store).index
     assert len(index) == 4
     assert all("elsewhere" in path for path in index["source"])
+
+
+def test_ids_that_a_table_changes_replace_the_volume(tmp_path: Path, args: PrepareArgs, scan: WriteScan) -> None:
+    """A corrected table left the volume with the patient of the wrong one."""
+    scan(tmp_path, "scan")
+    for patient, study in (("wrong", "v1"), ("right", "v1"), ("right", "v2")):
+        (tmp_path / "list.csv").write_text(f"path,patient_id,study_id\nscan.npy,{patient},{study}\n")
+        assert prepare([tmp_path / "list.csv"], tmp_path / "store", args).prepared == 1
+        assert VolumeStore(tmp_path / "store").index[["patient_id", "study_id"]].to_numpy().tolist() == [
+            [patient, study]
+        ]
+    assert prepare([tmp_path / "list.csv"], tmp_path / "store", args).unchanged == 1
 
 
 def test_volume_whose_source_is_gone_stays(source: Path, tmp_path: Path, args: PrepareArgs) -> None:
@@ -211,17 +233,13 @@ def test_killed_run_goes_on_and_ends_the_same(
     source: Path, tmp_path: Path, args: PrepareArgs, snapshot: Snapshot
 ) -> None:
     script = (
-        "import time, sys, pathlib\n"
+        "import time\n"
         "from voco2d.store import conversion\n"
-        "from voco2d.store.build import PrepareArgs, prepare\n"
-        "from voco2d.preprocessing.preprocess import PreprocessArgs\n"
         "save = conversion.Record.save\n"
         "def slow(self, root):\n"
         "    time.sleep(60) if self.row['patient_id'] == 'scan1' else save(self, root)\n"
         "conversion.Record.save = slow\n"
-        "args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), isolate=False)\n"
-        "prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
-    )
+    ) + PREPARE
     store = tmp_path / "store"
     process = subprocess.Popen([sys.executable, "-c", script, str(source), str(store)])
     deadline = time.monotonic() + 60
@@ -365,16 +383,9 @@ def test_damaged_record_is_made_anew(source: Path, tmp_path: Path, args: Prepare
 
 
 def test_two_runs_at_once_do_no_harm(tmp_path: Path, args: PrepareArgs, scan: WriteScan, snapshot: Snapshot) -> None:
-    script = (
-        "import sys, pathlib\n"
-        "from voco2d.store.build import PrepareArgs, prepare\n"
-        "from voco2d.preprocessing.preprocess import PreprocessArgs\n"
-        "args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), isolate=False)\n"
-        "prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
-    )
     for number in range(20):
         scan(tmp_path / "source", f"scan{number}", seed=number, body=number % 4 != 0)
-    words = [sys.executable, "-c", script, str(tmp_path / "source"), str(tmp_path / "store")]
+    words = [sys.executable, "-c", PREPARE, str(tmp_path / "source"), str(tmp_path / "store")]
     runs = [subprocess.Popen(words) for _ in range(2)]
     assert [run.wait() for run in runs] == [0, 0]
     prepare([tmp_path / "source"], tmp_path / "alone", args)
@@ -448,19 +459,12 @@ def test_run_that_is_killed_three_times_ends_the_same(tmp_path: Path, scan: Writ
 def test_runs_over_different_places_at_once_keep_each_others_lists(
     tmp_path: Path, scan: WriteScan, snapshot: Snapshot
 ) -> None:
-    script = (
-        "import sys, pathlib\n"
-        "from voco2d.store.build import PrepareArgs, prepare\n"
-        "from voco2d.preprocessing.preprocess import PreprocessArgs\n"
-        "args = PrepareArgs(preprocess=PreprocessArgs(size=(4, 16, 16)), isolate=False)\n"
-        "prepare([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), args)\n"
-    )
     places = [tmp_path / name for name in ("one", "two", "three")]
     for seed, place in enumerate(places):
         scan(place, f"scan_{place.name}", seed=seed)
         scan(place, f"air_{place.name}", body=False)
         (place / f"{place.name}.txt").write_text("no scan")
-    words = [sys.executable, "-c", script]
+    words = [sys.executable, "-c", PREPARE]
     runs = [subprocess.Popen([*words, str(place), str(tmp_path / "store")]) for place in places]
     assert [run.wait() for run in runs] == [0, 0, 0]
     assert len(VolumeStore(tmp_path / "store")) == 3

@@ -9,7 +9,8 @@ import pytest
 
 from voco2d.errors import UsageError
 from voco2d.store.build import PrepareArgs, prepare
-from voco2d.store.cluster import check_workers, connect, run_on_cluster
+from voco2d.store.cluster import run_on_cluster
+from voco2d.store.cluster_connection import check_cluster, check_workers, connect
 from voco2d.workers import Lost
 
 pytest.importorskip("distributed")
@@ -68,12 +69,19 @@ def test_lost_workers_cost_their_jobs_a_retry(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_cluster_gives_the_same_store(
-    source: Path, tmp_path: Path, args: PrepareArgs, snapshot: Callable[[Path], dict[str, bytes]]
+def test_cluster_gives_the_same_store_and_tells_its_progress_alone(
+    source: Path,
+    tmp_path: Path,
+    args: PrepareArgs,
+    snapshot: Callable[[Path], dict[str, bytes]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     prepare([source], tmp_path / "here", args)
-    summary = prepare([source], tmp_path / "there", PrepareArgs(preprocess=args.preprocess, dask="local:2"))
+    with caplog.at_level(logging.INFO):
+        summary = prepare([source], tmp_path / "there", PrepareArgs(preprocess=args.preprocess, dask="local:2"))
     assert summary.prepared == 4
+    assert "preparing volumes 5/5" in caplog.text
+    assert {record.name.partition(".")[0] for record in caplog.records} == {"voco2d"}
     assert snapshot(tmp_path / "there") == snapshot(tmp_path / "here")
 
 
@@ -82,6 +90,38 @@ def test_paths_that_workers_do_not_see_are_named(client: Any, tmp_path: Path) ->
     check_workers(client, [tmp_path])
     with pytest.raises(UsageError, match="nowhere: a dask worker can't see it"):
         check_workers(client, [tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("tcp://127.0.0.1:9", "no scheduler answers there"),
+        ("somewhere", "not the address of a scheduler"),
+        ("tcp://127.0.0.1:99999", "not the address of a scheduler"),
+        ("carrier-pigeon://coop:1", "not the address of a scheduler"),
+        ("local:many", "local:N"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_told_before_the_work(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, told: str
+) -> None:
+    monkeypatch.setattr("voco2d.store.cluster_connection._SECONDS_TO_ANSWER", 0)
+    monkeypatch.setattr("voco2d.store.build.discover", lambda *_: pytest.fail("looked for scans first"))
+    with pytest.raises(UsageError, match=told):
+        prepare([source], tmp_path / "store", PrepareArgs(dask=address))
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dask_tells_nothing_but_errors(client: Any) -> None:
+    assert client
+    assert logging.getLogger("distributed").level == logging.ERROR
+
+
+def test_a_cluster_that_is_there_is_looked_at_first(client: Any, tmp_path: Path) -> None:
+    check_cluster(client.scheduler.address, [tmp_path])
+    with pytest.raises(UsageError, match="nowhere: a dask worker can't see it"):
+        check_cluster(client.scheduler.address, [tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize("address", ["local:many", "local:0"])

@@ -20,6 +20,8 @@ from voco2d.store.volume_store import VolumeStore
 
 def run(options: argparse.Namespace) -> int:
     """Make or adopt folds, check them against pretraining, write the folder and show the counts."""
+    if options.use_folds is None and options.folds < 2:
+        raise UsageError(f"--folds {options.folds}: at least 2 are needed, one of them to validate on")
     store = VolumeStore(options.store)
     cohort = join_labels(store.index, read_labels(_labels_path(options)))
     if options.use_folds is None:

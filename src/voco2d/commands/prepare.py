@@ -5,25 +5,32 @@ import sys
 from dataclasses import replace
 
 from voco2d.config import resolve
-from voco2d.store.build import PrepareArgs, prepare
+from voco2d.store.build import PrepareArgs, PrepareSummary, prepare
 from voco2d.store.layout import QUALITY_PAGE, QUARANTINE
+from voco2d.store.record import load_records
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prepare what can be prepared, quarantine the rest, and count both; 1 where nothing could be prepared."""
+    """Prepare what can be prepared, quarantine the rest, and count both last; 1 where nothing could be prepared."""
     summary = prepare(options.sources, options.out, _args(options))
     ready = summary.prepared + summary.unchanged
-    listed = f", listed in {options.out / QUARANTINE}" if summary.quarantined else ""
-    print(f"{summary.prepared} prepared, {summary.unchanged} unchanged, {summary.quarantined} quarantined{listed}")
+    if ready:
+        print(f"quality of each series: {options.out / QUALITY_PAGE}")
+    print(_counts(summary))
     if ready == 0:
-        print(
-            f"voco2d prepare: error: no CT volume in {', '.join(str(source) for source in options.sources)}; "
-            f"the reasons are in {options.out / QUARANTINE}",
-            file=sys.stderr,
-        )
+        places = ", ".join(str(source) for source in options.sources)
+        why = f"the reasons are in {options.out / QUARANTINE}" if summary.quarantined else "its scans are gone"
+        print(f"voco2d prepare: error: no CT volume in {places}; {why}", file=sys.stderr)
         return 1
-    print(f"quality of each series: {options.out / QUALITY_PAGE}")
     return 0
+
+
+def _counts(summary: PrepareSummary) -> str:
+    """Count in one line what became of everything, and what the store holds now."""
+    listed = f", listed in {summary.store / QUARANTINE}" if summary.quarantined else ""
+    vanished = f"; {summary.vanished} kept although their sources are gone" if summary.vanished else ""
+    done = f"{summary.prepared} prepared, {summary.unchanged} unchanged, {summary.quarantined} quarantined{listed}"
+    return f"{done}{vanished}; the store holds {len(load_records(summary.store))} volumes"
 
 
 def _args(options: argparse.Namespace) -> PrepareArgs:

@@ -75,8 +75,8 @@ def read_folds(path: Path) -> pd.Series:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; give a CSV with patient_id and fold")
     table = read_text_table(path, "give one with patient_id and fold")
-    if "patient_id" not in table or table.empty:
-        raise LabelError(f"{path}: no column patient_id, or no row; give patient_id and fold")
+    if "patient_id" not in table:
+        raise LabelError(f"{path}: no column patient_id; give patient_id and fold")
     patients = normalise_ids(table["patient_id"])
     _refuse(patients == "", path, "no patient_id", "fill it in or delete the row")
     _refuse(patients.duplicated(), path, "a patient that was there before", "keep one row a patient")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from voco2d.errors import LabelError, UsageError
+from voco2d.separator import separator
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 
 ASSESSED: Final = "assessed"
@@ -27,7 +28,7 @@ def read_predictions(path: Path | str) -> pd.DataFrame:
         UsageError: There is no such file.
         LabelError: As `check_predictions`, or the file is not a CSV table.
     """
-    return check_predictions(_read_csv(Path(path)), str(path))
+    return check_predictions(_read_table(Path(path)), str(path))
 
 
 def read_label_table(path: Path | str) -> pd.DataFrame:
@@ -43,23 +44,23 @@ def read_label_table(path: Path | str) -> pd.DataFrame:
         UsageError: There is no such file.
         LabelError: As `check_labels`, or the file is not a CSV table.
     """
-    return check_labels(_read_csv(Path(path)), str(path))
+    return check_labels(_read_table(Path(path)), str(path))
 
 
 def read_text_table(path: Path, way_out: str) -> pd.DataFrame:
-    """Read a CSV with every cell as text, empty ones as NaN.
+    """Read a CSV with every cell as text, empty ones as NaN; a semicolon or tab may separate columns.
 
     Args:
         path: A file that exists.
         way_out: What the error tells to do.
 
     Raises:
-        LabelError: It is no CSV table.
+        LabelError: It is no CSV table, or has no rows.
     """
-    try:
-        return pd.read_csv(path, dtype=str)
-    except (ValueError, OSError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
-        raise LabelError(f"{path}: not a CSV table; {way_out}") from error
+    table = _read_csv(path, way_out, dtype=str)
+    if table.empty:
+        raise LabelError(f"{path}: has a header but no rows; {way_out}")
+    return table
 
 
 def check_predictions(table: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
@@ -136,14 +137,21 @@ def normalise_ids(column: pd.Series) -> pd.Series:
     return ids.str.removesuffix(".0") if filled.str.fullmatch(r"-?\d+\.0").all() and len(filled) else ids
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; give a CSV table")
+    way_out = "give one with patient_id and the 13 classes"
+    return _read_csv(path, way_out, dtype=dict.fromkeys(_IDENTIFIERS, str), low_memory=False)
+
+
+def _read_csv(path: Path, way_out: str, **how: Any) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=dict.fromkeys(_IDENTIFIERS, str), low_memory=False)
+        header = pd.read_csv(path, nrows=0)
+        table: pd.DataFrame = pd.read_csv(path, sep=separator([str(name) for name in header.columns]), **how)
     except (ValueError, OSError, EOFError) as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LabelError(f"{path}: not a CSV table ({reason}); give one with patient_id and the 13 classes") from error
+        raise LabelError(f"{path}: not a CSV table ({reason}); {way_out}") from error
+    return table
 
 
 def _with_identifiers(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -155,7 +163,7 @@ def _with_identifiers(table: pd.DataFrame, name: str) -> pd.DataFrame:
             f"{name}: lacks the column(s) {', '.join(missing)}; the RSNA 2023 sample submission has them all"
         )
     if table.empty:
-        raise LabelError(f"{name}: has no rows; give at least one patient")
+        raise LabelError(f"{name}: has a header but no rows; give at least one patient")
     table = table.reset_index(drop=True)
     identifiers = {column: normalise_ids(table[column]) for column in _IDENTIFIERS if column in table}
     _refuse_rows((identifiers["patient_id"] == "").to_numpy(), name, "an empty patient_id", "fill it in")

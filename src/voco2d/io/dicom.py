@@ -1,25 +1,24 @@
 """Reads one stack of a DICOM series, from a file a slice or from enhanced multi-frame files, into a `Volume`."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int16
 
 from voco2d.errors import ReadError
+from voco2d.io.dicom_decode import DecodedStack, decode
 from voco2d.io.dicom_frames import read_headers
 from voco2d.io.dicom_grid import even_out, in_plane_offsets, shear
 from voco2d.io.dicom_header import SliceHeader
-from voco2d.io.dicom_pixels import PixelFile, SlicePixels
 from voco2d.io.dicom_quiet import quiet_pydicom
 from voco2d.io.dicom_series import (
     MAX_AXIAL_TILT_DEG,
-    NOTABLE_DEG,
     axial_tilt_deg,
     commonest,
+    extent_mm,
     heights_mm,
+    is_tilted,
     is_uneven,
     stack_affine,
     stack_notes,
@@ -28,26 +27,10 @@ from voco2d.io.dicom_series import (
     usual_distance_mm,
 )
 from voco2d.io.dicom_stacks import split_stacks
-from voco2d.io.hounsfield import HU_FLOOR
 from voco2d.io.orientation import Affine, split_affine, to_patient_axes
 from voco2d.io.source import ReadArgs, Rejection, Source
-from voco2d.io.spool import allocate, release
 from voco2d.io.volume import MAX_VOXELS, Volume
 from voco2d.types import HuVolume
-
-_RELEASE_EVERY = 64
-
-
-@dataclass
-class _Stack:
-    """What has been decoded: hu[i] is the slice of used[i]; slices stand from superior to inferior."""
-
-    hu: HuVolume
-    used: list[SliceHeader]
-    rejections: list[Rejection]
-    duplicates: int = 0
-    inverted: int = 0
-    padded: int = 0
 
 
 def read_dicom(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection, ...]]:
@@ -64,7 +47,7 @@ def read_dicom(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection,
         ReadError: When fewer than `args.min_slices` positions can be read, or the slices are not axial CT.
     """
     with quiet_pydicom():
-        headers, rejections = _read_headers(source)
+        headers, rejections, left_out = _read_headers(source)
         stacks, strays = split_stacks(headers, args.min_slices)
         if source.stack >= len(stacks):
             raise ReadError(source.path, "the file no longer holds the stack that was found in it")
@@ -77,31 +60,38 @@ def read_dicom(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection,
             raise ReadError(source.path, f"not axial: the slice normal is {tilt:.0f} degrees off the body's long axis")
         positions = stack_positions(kept)
         if len(positions) < args.min_slices:
-            rejections += _decode(positions).rejections  # a cut file is the better reason
+            rejections += decode(positions).rejections  # a cut file is the better reason
             _refuse(len(positions), args.min_slices, source, rejections)
         voxels = len(positions) * kept[0].shape[0] * kept[0].shape[1]
         if voxels > MAX_VOXELS:
             raise ReadError(source.path, f"the headers promise {voxels} voxels, {MAX_VOXELS} are the limit")
-        stack = _decode(positions)
+        stack = decode(positions)
     stack.rejections[:0] = rejections
     if len(stack.used) < args.min_slices:
         _refuse(len(stack.used), args.min_slices, source, stack.rejections)
-    notes = _notes(stack, source)
-    hu, affine = _rectify(stack, args, notes)
-    return _assemble(source, hu, affine, stack.used, tuple(notes)), tuple(stack.rejections)
+    notes = _notes(stack, source) + [f"rejected: {entry.reason}" for entry in left_out]
+    hu, affine, extent = _rectify(stack, args, notes)
+    volume = replace(_assemble(source, hu, affine, stack.used, tuple(notes)), extent_mm=extent)
+    # the volumes of one file are many, but its frames are left out once
+    return volume, (*stack.rejections, *(left_out if source.stack == 0 else ()))
 
 
-def _read_headers(source: Source) -> tuple[list[SliceHeader], list[Rejection]]:
+def _read_headers(source: Source) -> tuple[list[SliceHeader], list[Rejection], list[Rejection]]:
+    """Headers of all slices, rejected files, and what was left out of files that are read."""
     headers: list[SliceHeader] = []
     rejections: list[Rejection] = []
+    left_out: list[Rejection] = []
     for path in source.files:
         try:
-            headers += read_headers(path)
+            found, frames = read_headers(path)
         except ReadError as error:
             rejections.append(Rejection(error.path, error.reason))
+            continue
+        headers += found
+        left_out += frames
     if not headers:
         raise ReadError(source.path, commonest(rejections) if rejections else "no files")
-    return headers, rejections
+    return headers, rejections, left_out
 
 
 def _other_stacks(stacks: Sequence[Sequence[SliceHeader]], kept: Sequence[SliceHeader]) -> list[Rejection]:
@@ -122,52 +112,7 @@ def _refuse(count: int, least: int, source: Source, rejections: Sequence[Rejecti
     raise ReadError(source.path, reason)
 
 
-def _decode(positions: Sequence[Sequence[SliceHeader]]) -> _Stack:
-    """Decode one slice a position; a position none of whose files can be decoded falls out."""
-    stack = _Stack(allocate((len(positions), *positions[0][0].shape)), [], [])
-    with ExitStack() as open_files:
-        frames: dict[Path, PixelFile] = {}
-        for same in positions:
-            taken = len(stack.used)
-            for header in same:
-                if len(stack.used) > taken:
-                    stack.duplicates += 1
-                    stack.rejections.append(
-                        Rejection(str(header.path), "duplicate: another slice has the same position")
-                    )
-                    continue
-                try:
-                    pixels = _read_pixels(header, frames, open_files)
-                except ReadError as error:
-                    stack.rejections.append(Rejection(error.path, error.reason))
-                    continue
-                np.maximum(pixels.hu, HU_FLOOR, out=stack.hu[taken])
-                stack.used.append(header)
-                stack.inverted += pixels.inverted
-                stack.padded += pixels.padded > 0
-            if taken % _RELEASE_EVERY == 0:
-                release(stack.hu)
-    stack.hu = stack.hu[: len(stack.used)]
-    return stack
-
-
-def _read_pixels(header: SliceHeader, frames: dict[Path, PixelFile], open_files: ExitStack) -> SlicePixels:
-    """Decode one slice; a multi-frame file stays open for its next frame."""
-    if header.frame is None:
-        with PixelFile(header.path) as file:
-            return _checked(file.slice_pixels(), header)
-    if header.path not in frames:
-        frames[header.path] = open_files.enter_context(PixelFile(header.path))
-    return _checked(frames[header.path].slice_pixels(header.frame), header)
-
-
-def _checked(pixels: SlicePixels, header: SliceHeader) -> SlicePixels:
-    if pixels.hu.shape != header.shape:
-        raise ReadError(header.path, "the pixels have another size than the header says")
-    return pixels
-
-
-def _notes(stack: _Stack, source: Source) -> list[str]:
+def _notes(stack: DecodedStack, source: Source) -> list[str]:
     notes = stack_notes(stack.used)
     part, parts = source.part
     if parts > 1:
@@ -185,12 +130,17 @@ def _notes(stack: _Stack, source: Source) -> list[str]:
     return notes
 
 
-def _rectify(stack: _Stack, args: ReadArgs, notes: list[str]) -> tuple[HuVolume, Affine]:
-    """Bring the slices onto a rectangular grid as far as `args` asks for it, and note what was done."""
+def _rectify(stack: DecodedStack, args: ReadArgs, notes: list[str]) -> tuple[HuVolume, Affine, float | None]:
+    """Bring the slices onto a rectangular grid as far as `args` asks for it, and note what was done.
+
+    Returns:
+        The volume, its affine, and the true distance of its first slice from its last where that is not even.
+    """
     used, hu = stack.used, stack.hu
     affine = stack_affine(used)
     tilt = tilt_deg(used)
-    if tilt > NOTABLE_DEG:
+    extent = extent_mm(used) if is_uneven(used) else None
+    if is_tilted(used):
         notes.insert(0, f"tilt: {tilt:.1f} deg, {'corrected by shear' if args.correct_tilt else 'not corrected'}")
         if args.correct_tilt:
             positions = np.array([header.position_mm for header in used])
@@ -201,8 +151,8 @@ def _rectify(stack: _Stack, args: ReadArgs, notes: list[str]) -> tuple[HuVolume,
         step_mm = usual_distance_mm(used)
         even, _ = even_out(hu, heights_mm(used), step_mm)
         notes.append(f"resampled: {len(hu)} slices to {len(even)} of {step_mm:.4g} mm distance")
-        hu = even
-    return hu, affine
+        hu, extent = even, None
+    return hu, affine, extent
 
 
 def _assemble(
@@ -225,7 +175,7 @@ def _assemble(
         direction=direction,
         origin_mm=origin_mm,
         patient_id=source.patient_id or used[0].patient_id or folder,
-        study_id=used[0].study_id,
+        study_id=source.study_id or used[0].study_id,
         series_id=series_id if parts == 1 else f"{series_id}-{part}",
         source=str(source.path),
         notes=notes,

@@ -1,6 +1,7 @@
 """Reads the headers of the slices a DICOM file holds: one, or the frames of an enhanced CT file (PS3.3 A.38)."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,10 @@ from pydicom.dataset import Dataset, FileDataset
 
 from voco2d.errors import ReadError
 from voco2d.io.dicom_deflate import open_dicom
-from voco2d.io.dicom_header import (
-    DAMAGED_FILE_ERRORS,
-    SliceHeader,
-    numbers,
-    open_slice_header,
-    refuse_other_images,
-    slice_header,
-    text,
-)
+from voco2d.io.dicom_elements import DAMAGED_FILE_ERRORS, numbers, text, words
+from voco2d.io.dicom_header import CROOKED_AXES, SliceHeader, open_slice_header, plane_axes, slice_header
+from voco2d.io.dicom_kinds import other_picture, refuse_other_images
+from voco2d.io.source import Rejection
 
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """SOP classes Enhanced CT and Legacy Converted Enhanced CT Image Storage."""
@@ -31,17 +27,19 @@ _GEOMETRY = {
 }
 
 
-def read_headers(path: Path) -> list[SliceHeader]:
+def read_headers(path: Path) -> tuple[list[SliceHeader], list[Rejection]]:
     """Read the header of each slice in one file.
 
     Returns:
-        One header, or those of all frames of an enhanced file in their order.
+        One header, or those of the frames of an enhanced file in their order; and for each reason to leave frames out
+        (localizers, projections) a rejection with their number.
 
     Raises:
-        ReadError: As `slice_header`; and when frames lack their functional groups (PS3.3 C.7.6.16).
+        ReadError: As `slice_header`; when frames lack their functional groups (PS3.3 C.7.6.16); and when no frame is
+            left.
     """
     header = open_slice_header(path)
-    return _read_frames(path) if text(header, "SOPClassUID") in ENHANCED_CT else [slice_header(header, path)]
+    return _read_frames(path) if text(header, "SOPClassUID") in ENHANCED_CT else ([slice_header(header, path)], [])
 
 
 def frame_rescale(dataset: Dataset, frame: int) -> tuple[float, float]:
@@ -61,7 +59,7 @@ def frame_rescale(dataset: Dataset, frame: int) -> tuple[float, float]:
     return values[0], values[1]
 
 
-def _read_frames(path: Path) -> list[SliceHeader]:
+def _read_frames(path: Path) -> tuple[list[SliceHeader], list[Rejection]]:
     try:
         with open_dicom(path, header_only=True) as file:
             dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
@@ -71,26 +69,43 @@ def _read_frames(path: Path) -> list[SliceHeader]:
     count, rows, columns = (numbers(dataset, tag) for tag in ("NumberOfFrames", "Rows", "Columns"))
     if not (count and rows and columns and 1 <= count[0] <= MAX_FRAMES and min(rows[0], columns[0]) >= 1):
         raise ReadError(path, f"NumberOfFrames, Rows or Columns is missing, damaged or above {MAX_FRAMES} frames")
+    frames = int(count[0])
     try:
         given = len(dataset.get("PerFrameFunctionalGroupsSequence") or ())
-        if given < count[0]:
-            raise ReadError(path, f"{int(count[0])} frames are promised, {given} are described")
-        headers = [_frame_header(dataset, path, frame) for frame in range(int(count[0]))]
+        if given < frames:
+            raise ReadError(path, f"{frames} frames are promised, {given} are described")
+        kinds = [_kind(_groups(dataset, frame)) for frame in range(frames)]
+        headers = [_frame_header(dataset, path, frame) for frame in range(frames) if kinds[frame] is None]
     except DAMAGED_FILE_ERRORS as error:
         raise ReadError(path, "functional groups of the frames are damaged") from error
+    left_out = Counter(kind for kind in kinds if kind is not None)
     found = [header for header in headers if header is not None]
+    if not headers:
+        raise ReadError(path, left_out.most_common(1)[0][0])
     if len(found) < len(headers):
-        share = f"{len(headers) - len(found)} of {len(headers)} frames"
-        raise ReadError(path, f"{share} are localizers or lack position, orientation or pixel spacing")
-    return found
+        share = f"{len(headers) - len(found)} of {frames} frames"
+        raise ReadError(path, f"{share} lack position, orientation or pixel spacing")
+    return found, [Rejection(str(path), f"{number} of {frames} frames: {kind}") for kind, number in left_out.items()]
+
+
+def _kind(groups: Sequence[Dataset]) -> str | None:
+    """Say why a frame is no slice of a volume, or `None`."""
+    frame_type = _find(groups, "CTImageFrameTypeSequence")
+    rescale = _find(groups, "PixelValueTransformationSequence")
+    return other_picture(
+        "" if frame_type is None else words(frame_type, "FrameType"),
+        "" if frame_type is None else text(frame_type, "VolumeBasedCalculationTechnique"),
+        "" if rescale is None else text(rescale, "RescaleType"),
+    )
 
 
 def _frame_header(dataset: FileDataset, path: Path, frame: int) -> SliceHeader | None:
-    """Header of one frame; `None` where it is a localizer or has no place in a volume."""
+    """Header of one frame; `None` where it has no place in a volume.
+
+    Raises:
+        ReadError: When its directions are damaged.
+    """
     groups = _groups(dataset, frame)
-    kind = _find(groups, "CTImageFrameTypeSequence")
-    if kind is not None and "LOCALIZER" in str(kind.get("FrameType", "")).upper():
-        return None
     geometry: dict[str, tuple[float, ...]] = {}
     for tag, (sequence, count) in _GEOMETRY.items():
         group = _find(groups, sequence)
@@ -100,13 +115,17 @@ def _frame_header(dataset: FileDataset, path: Path, frame: int) -> SliceHeader |
         geometry[tag] = values
     if min(geometry["PixelSpacing"]) <= 0:
         return None
+    orientation = plane_axes(geometry["ImageOrientationPatient"])
+    if orientation is None:
+        raise ReadError(path, CROOKED_AXES)
     content = _find(groups, "FrameContentSequence")
     rescale = _find(groups, "PixelValueTransformationSequence")
+    made = _find(groups, "CTReconstructionSequence")
     return SliceHeader(
         path=path,
         shape=(int(dataset.Rows), int(dataset.Columns)),
         position_mm=geometry["ImagePositionPatient"],
-        orientation=geometry["ImageOrientationPatient"],
+        orientation=orientation,
         pixel_spacing_mm=geometry["PixelSpacing"],
         instance_number=frame + 1,
         patient_id=text(dataset, "PatientID"),
@@ -114,6 +133,8 @@ def _frame_header(dataset: FileDataset, path: Path, frame: int) -> SliceHeader |
         series_id=text(dataset, "SeriesInstanceUID"),
         has_rescale=rescale is not None and "RescaleIntercept" in rescale,
         acquisition=_acquisition(content),
+        kernel="" if made is None else words(made, "ConvolutionKernel"),
+        acquired=("" if content is None else text(content, "FrameAcquisitionDateTime"),),
         frame=frame,
     )
 

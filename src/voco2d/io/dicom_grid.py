@@ -1,10 +1,12 @@
 """Brings slices onto a rectangular grid: a gantry tilt by shear, uneven distances by interpolation."""
 
+from collections.abc import Iterator
+
 import numpy as np
-from jaxtyping import Float, Int16
+from jaxtyping import Float, Int16, Shaped
 
 from voco2d.io.hounsfield import HU_FLOOR
-from voco2d.io.spool import allocate
+from voco2d.io.spool import fill
 from voco2d.types import HuVolume
 
 _STILL_PIXELS = 0.02
@@ -42,18 +44,8 @@ def shear(hu: HuVolume, offsets: Float[np.ndarray, "Z 2"]) -> tuple[Int16[np.nda
     after = np.maximum(0, np.ceil(offsets.max(axis=0) - _STILL_PIXELS)).astype(int)
     depth, height, width = hu.shape
     grown = (depth, height + int(before[0] + after[0]), width + int(before[1] + after[1]))
-    sheared = allocate(grown)
-    for z in range(depth):
-        plane = np.full(grown[1:], HU_FLOOR, np.float32)
-        whole = np.floor(offsets[z] + before + _STILL_PIXELS).astype(int)
-        part = np.clip(offsets[z] + before - whole, 0.0, 1.0)
-        top, left = int(whole[0]), int(whole[1])
-        plane[top : top + height, left : left + width] = hu[z]
-        for axis in (0, 1):
-            if part[axis] > _STILL_PIXELS:
-                plane = (1 - part[axis]) * plane + part[axis] * _moved_on(plane, axis)
-        sheared[z] = np.rint(plane)
-    return sheared, (int(before[0]), int(before[1]))
+    moved = (_in_place(hu[z], offsets[z] + before, grown[1:]) for z in range(depth))
+    return fill(grown, moved, hu), (int(before[0]), int(before[1]))
 
 
 def even_out(
@@ -72,15 +64,35 @@ def even_out(
     depths = heights_mm[0] - heights_mm
     count = int(np.floor(depths[-1] / step_mm + 1e-3)) + 1
     targets = np.arange(count) * step_mm
-    even = allocate((count, *hu.shape[1:]))
-    for z, target in enumerate(targets):
+    even = fill((count, *hu.shape[1:]), _between(hu, depths, targets), hu)
+    return even, heights_mm[0] - targets
+
+
+def _in_place(
+    plane: Int16[np.ndarray, "H W"], offset: Float[np.ndarray, "2"], size: tuple[int, int]
+) -> Float[np.ndarray, "H2 W2"]:
+    """A slice on a larger plane of air, `offset` pixels from its corner."""
+    grown = np.full(size, HU_FLOOR, np.float32)
+    whole = np.floor(offset + _STILL_PIXELS).astype(int)
+    part = np.clip(offset - whole, 0.0, 1.0)
+    top, left = int(whole[0]), int(whole[1])
+    grown[top : top + plane.shape[0], left : left + plane.shape[1]] = plane
+    for axis in (0, 1):
+        if part[axis] > _STILL_PIXELS:
+            grown = (1 - part[axis]) * grown + part[axis] * _moved_on(grown, axis)
+    return np.rint(grown)
+
+
+def _between(
+    hu: HuVolume, depths: Float[np.ndarray, " Z"], targets: Float[np.ndarray, " Z2"]
+) -> Iterator[Shaped[np.ndarray, "H W"]]:
+    for target in targets:
         below = int(np.clip(np.searchsorted(depths, target, side="left"), 1, len(depths) - 1))
         share = float(np.clip((target - depths[below - 1]) / (depths[below] - depths[below - 1]), 0.0, 1.0))
         if share in (0.0, 1.0):
-            even[z] = hu[below - 1 + int(share)]
+            yield hu[below - 1 + int(share)]
         else:
-            even[z] = np.rint((1 - share) * hu[below - 1].astype(np.float32) + share * hu[below].astype(np.float32))
-    return even, heights_mm[0] - targets
+            yield np.rint((1 - share) * hu[below - 1].astype(np.float32) + share * hu[below].astype(np.float32))
 
 
 def _moved_on(plane: Float[np.ndarray, "H W"], axis: int) -> Float[np.ndarray, "H W"]:

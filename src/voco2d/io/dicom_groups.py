@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from voco2d.errors import ReadError
 from voco2d.io.dicom_frames import read_headers
-from voco2d.io.dicom_header import SliceHeader, has_dicom_content
+from voco2d.io.dicom_header import SliceHeader
 from voco2d.io.dicom_stacks import split_stacks
 from voco2d.io.rsna_layout import rsna_ids
 from voco2d.io.source import Rejection, Source
 from voco2d.io.volume import MIN_SLICES
-
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 @dataclass
@@ -50,9 +47,7 @@ class DicomGroups:
         if rsna_ids(path) is not None:
             self._group(("", ""), path.parent).files.append(path)
             return
-        if not has_dicom_content(path):
-            raise ReadError(path, _why_foreign(path))
-        headers = read_headers(path)
+        headers, _ = read_headers(path)
         uid = headers[0].series_id
         group = self._group((headers[0].study_id, uid) if uid else ("", ""), path.parent)
         group.files.append(path)
@@ -134,12 +129,3 @@ def _home(files: Sequence[Path]) -> Path:
     """Folder of the files, or the deepest one above them all."""
     folders = {file.parent for file in files}
     return folders.pop() if len(folders) == 1 else Path(os.path.commonpath([folder.absolute() for folder in folders]))
-
-
-def _why_foreign(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if path.stat().st_size == 0:
-        return "empty file"
-    if suffix in _DICOM_SUFFIXES:
-        return f"not a DICOM file although named {suffix}"
-    return f"not a CT format: {suffix}" if 1 < len(suffix) <= 8 else "not a CT format"

@@ -3,38 +3,19 @@
 import math
 import re
 import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from voco2d.errors import ReadError
 from voco2d.io.dicom_deflate import open_dicom
-from voco2d.io.dicom_plain import Header, PlainHeader, read_plain_header
-
-DAMAGED_FILE_ERRORS = (
-    InvalidDicomError,
-    BytesLengthException,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
-"""What pydicom and its decoders raise on damaged files."""
+from voco2d.io.dicom_elements import DAMAGED_FILE_ERRORS, modality_word, numbers, text, words
+from voco2d.io.dicom_kinds import refuse_other_images
+from voco2d.io.dicom_plain import START_BYTES, Header, parse_plain_header
 
 _SLICE_TAGS = (
     "SOPClassUID",
@@ -46,6 +27,12 @@ _SLICE_TAGS = (
     "AcquisitionNumber",
     "InstanceNumber",
     "TemporalPositionIdentifier",
+    "AcquisitionDateTime",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "ContentDate",
+    "ContentTime",
+    "ConvolutionKernel",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "NumberOfFrames",
@@ -54,18 +41,14 @@ _SLICE_TAGS = (
     "PixelSpacing",
     "RescaleIntercept",
     "RescaleType",
+    "VolumeBasedCalculationTechnique",
 )
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-_OTHER_PICTURES = {
-    frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM"}): "localizer",
-    frozenset({"DOSE", "SCREENSAVE", "SCREEN", "PROTOCOL"}): "dose or protocol page",
-    frozenset(
-        {"MIP", "MINIP", "MAXIMUM", "MINIMUM", "PROJECTION", "VRT", "SSD", "RENDERED"}
-    ): "projection or rendering of a volume",
-}
-_HU_TYPES = ("", "HU", "HU_MOD", "US")
-"""Rescale types (PS3.3 C.11.1.1.2) that are or may be Hounsfield units; US is "unspecified"."""
 _FIRST_GROUPS = (0x0002, 0x0008)
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+CROOKED_AXES = "ImageOrientationPatient is damaged: its two directions are not perpendicular unit vectors"
+_CROOKED = 0.02
+"""Directions whose length is off by more, or whose cosine with each other is larger, are damaged; two digits after the
+point, the fewest that are met, leave 0.0174 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +59,8 @@ class SliceHeader:
         path: The file.
         shape: Rows and columns.
         position_mm: LPS position of the centre of the first pixel.
-        orientation: Unit vectors, LPS, along which the column index and then the row index increase; six numbers.
+        orientation: Perpendicular unit vectors, LPS, along which the column index and then the row index increase;
+            six numbers.
         pixel_spacing_mm: Distance of neighbouring rows, then of neighbouring columns.
         instance_number: As stored, `None` where absent.
         patient_id: Empty where absent, as are the other two.
@@ -84,6 +68,9 @@ class SliceHeader:
         series_id: Series instance UID.
         has_rescale: Whether a rescale intercept is stored.
         acquisition: Acquisition number and temporal position as text, each empty where absent.
+        kernel: Convolution kernel.
+        acquired: When it was acquired, text that sorts by time; empty strings where that is not stored.
+        created: Likewise when the picture was made.
         frame: Index from 0 of the frame in a multi-frame file, `None` in a file of one slice.
     """
 
@@ -98,27 +85,10 @@ class SliceHeader:
     series_id: str
     has_rescale: bool
     acquisition: tuple[str, str] = ("", "")
+    kernel: str = ""
+    acquired: tuple[str, ...] = ()
+    created: tuple[str, ...] = ()
     frame: int | None = None
-
-
-def has_dicom_content(path: Path) -> bool:
-    """Say whether the file begins like DICOM: "DICM" after a preamble, or a first element without one.
-
-    Raises:
-        ReadError: When the file can't be opened.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError as error:
-        raise ReadError(path, f"can't be opened ({error.strerror})") from error
-    if start[128:] == b"DICM":
-        return True
-    if len(start) < 8:
-        return False
-    group, element, length = struct.unpack("<HHL", start[:8])
-    explicit = re.fullmatch(rb"[A-Z]{2}", start[4:6]) is not None
-    return group in _FIRST_GROUPS and element < 0x0100 and (explicit or length < 0x0100)
 
 
 def open_header(path: Path, tags: Sequence[str]) -> FileDataset:
@@ -134,31 +104,21 @@ def open_header(path: Path, tags: Sequence[str]) -> FileDataset:
         raise ReadError(path, "DICOM header damaged or cut short") from error
 
 
-def text(header: Header, tag: str) -> str:
-    """Value of a text element, stripped; empty where it is absent, empty or unreadable."""
-    try:
-        value = header.get(tag)
-    except DAMAGED_FILE_ERRORS:
-        return ""
-    return "" if value is None else str(value).strip().strip("\0")
-
-
-def modality_word(header: Header) -> str:
-    """Modality as a short code, "" where absent, "unknown" where it is no code (and might be anything)."""
-    modality = text(header, "Modality")
-    return modality if re.fullmatch(r"[A-Z0-9]{0,16}", modality) else "unknown"
-
-
 def open_slice_header(path: Path) -> Header:
-    """Read what `slice_header` needs of one file.
+    """Read what `slice_header` needs of one file; an ordinary file is opened once.
 
     Raises:
         ReadError: When the file is no DICOM, or its header is damaged.
     """
-    if plain := _plain_header(path):
+    try:
+        with path.open("rb", buffering=0) as file:
+            start = file.read(START_BYTES)
+    except OSError as error:
+        raise ReadError(path, f"can't be opened ({error.strerror})") from error
+    if plain := parse_plain_header(start):
         return plain
-    if not has_dicom_content(path):
-        raise ReadError(path, "not a DICOM file" + (" although named .dcm" if path.suffix.lower() == ".dcm" else ""))
+    if not _begins_like_dicom(start):
+        raise ReadError(path, _why_foreign(path, not start))
     return open_header(path, _SLICE_TAGS)
 
 
@@ -188,7 +148,7 @@ def slice_header(header: Header, path: Path) -> SliceHeader:
         path=path,
         shape=(int(rows[0]), int(columns[0])),
         position_mm=_geometry(header, path, "ImagePositionPatient", 3),
-        orientation=_geometry(header, path, "ImageOrientationPatient", 6),
+        orientation=_orientation(header, path),
         pixel_spacing_mm=_geometry(header, path, "PixelSpacing", 2),
         instance_number=int(instance[0]) if instance and math.isfinite(instance[0]) else None,
         patient_id=text(header, "PatientID"),
@@ -196,45 +156,51 @@ def slice_header(header: Header, path: Path) -> SliceHeader:
         series_id=text(header, "SeriesInstanceUID"),
         has_rescale=text(header, "RescaleIntercept") != "",
         acquisition=(text(header, "AcquisitionNumber"), text(header, "TemporalPositionIdentifier")),
+        kernel=words(header, "ConvolutionKernel"),
+        acquired=tuple(text(header, tag) for tag in ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")),
+        created=tuple(text(header, tag) for tag in ("ContentDate", "ContentTime")),
     )
 
 
-def _plain_header(path: Path) -> PlainHeader | None:
-    try:
-        return read_plain_header(path)
-    except OSError as error:
-        raise ReadError(path, f"can't be opened ({error.strerror})") from error
+def plane_axes(values: Sequence[float]) -> tuple[float, ...] | None:
+    """Make the six direction cosines of a slice perpendicular and of unit length; `None` where they are too far off.
 
-
-def refuse_other_images(header: Header, path: Path) -> None:
-    """Refuse what is no CT picture of a slice, by modality, SOP class (PS3.4 B.5) and image type (PS3.3 C.8.2.1.1.1).
-
-    Raises:
-        ReadError: For other modalities, secondary captures, localizers, dose pages and projections of a volume.
+    Headers round them to a few digits. The direction along a row stays, that along a column is turned.
     """
-    modality = modality_word(header)
-    if modality not in ("CT", ""):
-        raise ReadError(path, f"modality {modality}, not CT")
-    if text(header, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
-        raise ReadError(path, "secondary capture, not a CT slice")
-    words = set(re.split(r"[^A-Z0-9]+", text(header, "ImageType").upper()))
-    for marks, what in _OTHER_PICTURES.items():
-        if words & marks:
-            raise ReadError(path, f"{what}, not a slice of a volume")
-    if text(header, "RescaleType").upper() not in _HU_TYPES:
-        raise ReadError(path, "its RescaleType says that the values are no Hounsfield units")
+    across, down = np.reshape(np.asarray(values, np.float64), (2, 3))
+    lengths = np.linalg.norm([across, down], axis=1)
+    if np.abs(lengths - 1).max() > _CROOKED or abs(across @ down) > _CROOKED:
+        return None
+    across = across / lengths[0]
+    down = down - (down @ across) * across
+    return tuple(float(value) for value in (*across, *(down / np.linalg.norm(down))))
 
 
-def numbers(header: Header, tag: str) -> tuple[float, ...]:
-    """Values of a numeric element; empty where it is absent or not numeric."""
-    try:
-        value: Any = header.get(tag)
-        if value is None or value == "":
-            return ()
-        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        return tuple(float(item) for item in values)
-    except DAMAGED_FILE_ERRORS:
-        return ()
+def _begins_like_dicom(start: bytes) -> bool:
+    """Say whether a file begins like DICOM: "DICM" after a preamble, or a first element without one."""
+    if start[128:132] == b"DICM":
+        return True
+    if len(start) < 8:
+        return False
+    group, element, length = struct.unpack("<HHL", start[:8])
+    explicit = re.fullmatch(rb"[A-Z]{2}", start[4:6]) is not None
+    return group in _FIRST_GROUPS and element < 0x0100 and (explicit or length < 0x0100)
+
+
+def _why_foreign(path: Path, is_empty: bool) -> str:
+    suffix = path.suffix.lower()
+    if is_empty:
+        return "empty file"
+    if suffix in _DICOM_SUFFIXES:
+        return f"not a DICOM file although named {suffix}"
+    return f"not a CT format: {suffix}" if 1 < len(suffix) <= 8 else "not a CT format"
+
+
+def _orientation(header: Header, path: Path) -> tuple[float, ...]:
+    axes = plane_axes(_geometry(header, path, "ImageOrientationPatient", 6))
+    if axes is None:
+        raise ReadError(path, CROOKED_AXES)
+    return axes
 
 
 def _geometry(header: Header, path: Path, tag: str, count: int) -> tuple[float, ...]:

@@ -15,8 +15,8 @@ from pydicom.dataset import Dataset
 
 from voco2d.errors import ReadError
 from voco2d.io.dicom_deflate import OpenDicom, open_dicom
+from voco2d.io.dicom_elements import DAMAGED_FILE_ERRORS, text
 from voco2d.io.dicom_frames import ENHANCED_CT, frame_rescale
-from voco2d.io.dicom_header import DAMAGED_FILE_ERRORS, text
 from voco2d.io.dicom_plain import START_BYTES, Header, parse_plain_header
 from voco2d.io.dicom_quiet import quiet_pydicom
 from voco2d.io.dicom_stored import StoredFrames

@@ -6,7 +6,6 @@ the standard's VR for what is asked for. A series has hundreds of headers, which
 
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydicom.dataset import Dataset
@@ -17,8 +16,14 @@ START_BYTES = 2**15
 _TAGS: Mapping[str, tuple[int, tuple[bytes, ...]]] = {
     "ImageType": (0x00080008, (b"CS",)),
     "SOPClassUID": (0x00080016, (b"UI",)),
+    "AcquisitionDate": (0x00080022, (b"DA",)),
+    "ContentDate": (0x00080023, (b"DA",)),
+    "AcquisitionDateTime": (0x0008002A, (b"DT",)),
+    "AcquisitionTime": (0x00080032, (b"TM",)),
+    "ContentTime": (0x00080033, (b"TM",)),
     "Modality": (0x00080060, (b"CS",)),
     "PatientID": (0x00100020, (b"LO",)),
+    "ConvolutionKernel": (0x00181210, (b"SH",)),
     "StudyInstanceUID": (0x0020000D, (b"UI",)),
     "SeriesInstanceUID": (0x0020000E, (b"UI",)),
     "AcquisitionNumber": (0x00200012, (b"IS",)),
@@ -26,6 +31,7 @@ _TAGS: Mapping[str, tuple[int, tuple[bytes, ...]]] = {
     "ImagePositionPatient": (0x00200032, (b"DS",)),
     "ImageOrientationPatient": (0x00200037, (b"DS",)),
     "TemporalPositionIdentifier": (0x00200100, (b"IS",)),
+    "VolumeBasedCalculationTechnique": (0x00089207, (b"CS",)),
     "SamplesPerPixel": (0x00280002, (b"US",)),
     "PhotometricInterpretation": (0x00280004, (b"CS",)),
     "NumberOfFrames": (0x00280008, (b"IS",)),
@@ -91,18 +97,8 @@ class PlainHeader:
 Header: TypeAlias = Dataset | PlainHeader
 
 
-def read_plain_header(path: Path) -> PlainHeader | None:
-    """Read the header of a file; `None` where it is not an ordinary one and pydicom has to look.
-
-    Raises:
-        OSError: When the file can't be read.
-    """
-    with path.open("rb", buffering=0) as file:
-        return parse_plain_header(file.read(START_BYTES))
-
-
 def parse_plain_header(start: bytes) -> PlainHeader | None:
-    """Parse the first bytes of a file, as `read_plain_header`."""
+    """Parse the first `START_BYTES` of a file; `None` where it is not an ordinary one and pydicom has to look."""
     if start[128:132] != b"DICM":
         return None
     try:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -15,13 +16,16 @@ MAX_AXIAL_TILT_DEG = 30.0
 """Slices whose normal is further than this from the body's long axis are not axial."""
 
 NOTABLE_DEG = 0.5
-"""Smaller tilts are rounding of the header."""
+"""Smaller tilts are rounding of the header, unless they add up to more than a pixel (`is_tilted`)."""
 
 SAME_POSITION_MM = 0.01
 _SAME_COSINE = 0.01
 _SAME_SPACING = 0.01
 _UNEVEN_SHARE = 0.1
 _UNEVEN_MM = 0.05
+_MAX_LEANING = 200
+_GAP_SHARE = 0.25
+_GAP_RUN = 2
 
 
 def slice_normal(header: SliceHeader) -> Float[np.ndarray, "3"]:
@@ -86,8 +90,8 @@ def stack_affine(headers: Sequence[SliceHeader], step_mm: float | None = None) -
 
 
 def usual_distance_mm(headers: Sequence[SliceHeader]) -> float:
-    """Median distance of neighbouring slices along their normal."""
-    return float(np.median(_distances_mm(headers)))
+    """Median distance of neighbouring slices along their normal; of two middle ones the smaller."""
+    return _usual(_distances_mm(headers))
 
 
 def is_uneven(headers: Sequence[SliceHeader]) -> bool:
@@ -95,30 +99,61 @@ def is_uneven(headers: Sequence[SliceHeader]) -> bool:
     return bool(_odd(_distances_mm(headers)).any())
 
 
+def extent_mm(headers: Sequence[SliceHeader]) -> float:
+    """Distance along the normal from the first slice to the last."""
+    return float(_distances_mm(headers).sum())
+
+
+def lean(headers: Sequence[SliceHeader]) -> Float[np.ndarray, "3"]:
+    """How far the first pixel moves in LPS for each millimetre along the superior normal.
+
+    The median over all pairs of slices (Theil and Sen), so that it holds while under 29 % of the slices are displaced,
+    wherever they stand. Of long stacks evenly spread slices are looked at.
+
+    Args:
+        headers: Slices of one orientation in any order, at two positions or more.
+    """
+    order = np.argsort(heights_mm(headers), kind="stable")
+    order = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), _MAX_LEANING)).astype(int))]
+    places = np.array([header.position_mm for header in headers])[order]
+    heights = heights_mm(headers)[order]
+    low, high = np.triu_indices(len(order), 1)
+    rises = heights[high] - heights[low]
+    apart = rises > SAME_POSITION_MM
+    return np.asarray(np.median((places[high] - places[low])[apart] / rises[apart, None], axis=0))
+
+
 def tilt_deg(headers: Sequence[SliceHeader]) -> float:
-    """Gantry tilt: angle between the way the slices go and their normal, degrees."""
-    way = np.subtract(headers[0].position_mm, headers[-1].position_mm)
-    cosine = float(way @ slice_normal(headers[0])) / max(float(np.linalg.norm(way)), 1e-9)
-    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
+    """Gantry tilt: angle between the way most slices go (`lean`) and their normal, degrees."""
+    normal = slice_normal(headers[0])
+    way = lean(headers)
+    return math.degrees(math.atan(float(np.linalg.norm(way - (way @ normal) * normal))))
+
+
+def is_tilted(headers: Sequence[SliceHeader]) -> bool:
+    """Whether the tilt is beyond `NOTABLE_DEG`, or moves the last slice by more than a pixel against the first."""
+    tilt = tilt_deg(headers)
+    drift_mm = math.tan(math.radians(tilt)) * extent_mm(headers)
+    return tilt > NOTABLE_DEG or drift_mm > max(headers[0].pixel_spacing_mm)
 
 
 def stack_notes(headers: Sequence[SliceHeader]) -> list[str]:
     """Say what is odd about slices that stand from superior to inferior, apart from a tilt.
 
-    A gap is a distance of about a whole multiple of the usual one, as a missing slice leaves it; other odd distances
-    are uneven.
+    Distances of about a whole multiple of the usual one are a gap, as missing slices leave it, while they are few: one,
+    two of five or more, or a quarter, and no three in a row. Other odd distances are uneven, a change of the slice
+    distance midway among them.
     """
     distances = _distances_mm(headers)
-    usual = float(np.median(distances))
+    usual = _usual(distances)
     odd = _odd(distances)
     notes = []
     if odd.any():
-        multiples = distances[odd] / usual
-        missing = int(np.sum(np.rint(multiples) - 1)) if np.all(_is_whole(multiples)) else 0
+        missing = int(np.sum(np.rint(distances[odd] / usual) - 1)) if _are_gaps(distances, odd) else 0
         span = f"slice distances {distances.min():.4g} to {distances.max():.4g} mm where {usual:.4g} mm is usual"
         count = np.count_nonzero(odd)
         notes.append(f"gap: {span}, {count} odd, {missing} missing" if missing else f"uneven: {span}, {count} odd")
-    if axial_tilt_deg(headers[0]) > NOTABLE_DEG and tilt_deg(headers) <= NOTABLE_DEG:
+    if axial_tilt_deg(headers[0]) > NOTABLE_DEG and not is_tilted(headers):
         notes.append(f"oblique: {axial_tilt_deg(headers[0]):.1f} deg")
     if not all(header.has_rescale for header in headers):
         notes.append("no rescale: RescaleIntercept is missing, stored values taken as HU")
@@ -149,8 +184,20 @@ def _distances_mm(headers: Sequence[SliceHeader]) -> Float[np.ndarray, " gaps"]:
     return -np.diff(heights_mm(headers))
 
 
+def _usual(distances_mm: Float[np.ndarray, " gaps"]) -> float:
+    # the mean of two middle distances might be one that occurs nowhere
+    return float(np.sort(distances_mm)[(len(distances_mm) - 1) // 2])
+
+
+def _are_gaps(distances_mm: Float[np.ndarray, " gaps"], odd: Bool[np.ndarray, " gaps"]) -> bool:
+    count = int(np.count_nonzero(odd))
+    in_a_row = max(len(list(run)) for is_odd, run in groupby(odd) if is_odd)
+    few = count == 1 or (count <= max(_GAP_RUN, _GAP_SHARE * len(odd)) and 2 * count < len(odd))
+    return few and in_a_row <= _GAP_RUN and bool(np.all(_is_whole(distances_mm[odd] / _usual(distances_mm))))
+
+
 def _odd(distances_mm: Float[np.ndarray, " gaps"]) -> Bool[np.ndarray, " gaps"]:
-    usual = float(np.median(distances_mm))
+    usual = _usual(distances_mm)
     return np.asarray(np.abs(distances_mm - usual) > max(_UNEVEN_SHARE * usual, _UNEVEN_MM))
 
 

@@ -5,31 +5,33 @@ field of view, a scout among the slices. The rules, in this order:
 
 1. Slices of a stack share matrix, pixel spacing and orientation.
 2. Their normal is within `MAX_AXIAL_TILT_DEG` of the body's long axis; coronal, sagittal and steep reformats are not.
-3. Acquisition number, then temporal position, split a stack where they tell slices of the same part of the body apart:
-   half or more of one acquisition's extent lies within another's. Acquisitions that follow each other are one scan.
+3. Slices of the same part of the body that were scanned or made another time are another pass (`dicom_passes`), told by
+   acquisition number, temporal position, convolution kernel; then, where the pictures differ, by file (of multi-frame
+   files), time of acquisition, time of content, and last by instance numbers. Passes that follow each other along the
+   body are one scan. What is told by file, time or number and holds fewer positions than a volume needs (by number:
+   fewer than half a pass), or the same pictures again, is no pass but duplicates.
 4. Neighbours stand no further apart than `SLAB_GAP_MM` and ten times the usual distance.
 5. First pixels lie on one line, to `OFF_LINE_MM` and two pixels; the line may lean with a tilted gantry.
 
 A stack of fewer slices than a volume needs is not made: its files are rejected with what sets them apart.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from voco2d.io.dicom_header import SliceHeader
-from voco2d.io.dicom_series import MAX_AXIAL_TILT_DEG, SAME_POSITION_MM, axial_tilt_deg, difference, heights_mm
+from voco2d.io.dicom_passes import MarkOf, Stack, split_named, split_ordered
+from voco2d.io.dicom_series import MAX_AXIAL_TILT_DEG, SAME_POSITION_MM, axial_tilt_deg, difference, heights_mm, lean
 from voco2d.io.source import Rejection
 
 SLAB_GAP_MM = 50.0
 OFF_LINE_MM = 2.0
 _SLAB_GAP_STEPS = 10.0
 _OFF_LINE_PIXELS = 2.0
-_SHARED_EXTENT = 0.5
+_HALF = 0.5
 
-Stack = list[SliceHeader]
-Splitter = Callable[[Stack], list[Stack]]
+Splitter = Callable[[Stack, int], list[Stack]]
 
 
 def split_stacks(headers: Sequence[SliceHeader], min_slices: int) -> tuple[list[Stack], list[Rejection]]:
@@ -48,7 +50,7 @@ def split_stacks(headers: Sequence[SliceHeader], min_slices: int) -> tuple[list[
         stacks = [
             (part, before if len(parts) == 1 else why)
             for stack, before in stacks
-            for parts in [split(stack)]
+            for parts in [split(stack, min_slices)]
             for part in parts
         ]
     axial = [entry for entry in stacks if axial_tilt_deg(entry[0][0]) <= MAX_AXIAL_TILT_DEG]
@@ -72,7 +74,7 @@ def _reason(header: SliceHeader, first: SliceHeader, why: str) -> str:
     return f"{apart} differs from the series" if apart else f"{why or 'another stack'} of too few slices for a volume"
 
 
-def _by_geometry(stack: Stack) -> list[Stack]:
+def _by_geometry(stack: Stack, _: int) -> list[Stack]:
     groups: list[Stack] = []
     for header in stack:
         # most slices belong where the one before them does
@@ -85,30 +87,19 @@ def _by_geometry(stack: Stack) -> list[Stack]:
     return groups
 
 
-def _by_key(index: int) -> Splitter:
-    def split(stack: Stack) -> list[Stack]:
-        groups: dict[str, Stack] = defaultdict(list)
-        for header in stack:
-            groups[header.acquisition[index]].append(header)
-        if len(groups) < 2:
-            return [stack]
-        heights = {name: heights_mm(group, stack[0]) for name, group in groups.items()}
-        parts: list[tuple[float, float, Stack]] = []  # highest position so far, extent of the last piece, slices
-        for name in sorted(groups, key=lambda name: float(heights[name].min())):
-            low, high = float(heights[name].min()), float(heights[name].max())
-            for place, (top, extent, part) in enumerate(parts):
-                # pieces that continue each other are one scan; those that lie between each other's slices are not
-                if top - low <= _SHARED_EXTENT * min(extent, high - low) - SAME_POSITION_MM:
-                    parts[place] = (max(top, high), high - low, [*part, *groups[name]])
-                    break
-            else:
-                parts.append((high, high - low, groups[name]))
-        return [part for _, _, part in parts]
-
-    return split
+def _by_name(mark_of: MarkOf) -> Splitter:
+    return lambda stack, _: split_named(stack, mark_of)
 
 
-def _by_gap(stack: Stack) -> list[Stack]:
+def _by_order(mark_of: MarkOf, min_share: float = 0.0) -> Splitter:
+    return lambda stack, min_slices: split_ordered(stack, mark_of, min_slices, min_share)
+
+
+def _file(header: SliceHeader) -> tuple[object, ...]:
+    return ("",) if header.frame is None else (str(header.path),)
+
+
+def _by_gap(stack: Stack, _: int) -> list[Stack]:
     heights = heights_mm(stack)
     order = np.argsort(-heights, kind="stable")
     steps = -np.diff(heights[order])
@@ -119,17 +110,12 @@ def _by_gap(stack: Stack) -> list[Stack]:
     return [[stack[i] for i in part] for part in np.split(order, wide + 1)]
 
 
-def _by_line(stack: Stack) -> list[Stack]:
+def _by_line(stack: Stack, _: int) -> list[Stack]:
     heights = heights_mm(stack)
     places = np.array([header.position_mm for header in stack])
-    order = np.argsort(heights, kind="stable")
-    steps = np.diff(heights[order])
-    rises = steps > SAME_POSITION_MM
-    if not rises.any():
+    if np.ptp(heights) <= SAME_POSITION_MM:
         return [stack]
-    # medians, so that single slices with a damaged position don't bend the line
-    lean = np.median(np.diff(places[order], axis=0)[rises] / steps[rises, None], axis=0)
-    off = places - heights[:, None] * lean
+    off = places - heights[:, None] * lean(stack)
     off -= np.median(off, axis=0)
     limit = max(OFF_LINE_MM, _OFF_LINE_PIXELS * max(stack[0].pixel_spacing_mm))
     on_line = np.linalg.norm(off, axis=1) <= limit
@@ -139,8 +125,13 @@ def _by_line(stack: Stack) -> list[Stack]:
 
 _RULES: tuple[tuple[Splitter, str], ...] = (
     (_by_geometry, "a group of another geometry"),
-    (_by_key(0), "another acquisition at the same positions"),
-    (_by_key(1), "another temporal position"),
+    (_by_name(lambda header: (header.acquisition[0],)), "another acquisition at the same positions"),
+    (_by_name(lambda header: (header.acquisition[1],)), "another temporal position"),
+    (_by_name(lambda header: (header.kernel,)), "another convolution kernel at the same positions"),
+    (_by_order(_file), "another multi-frame file at the same positions"),
+    (_by_order(lambda header: header.acquired), "another time of acquisition at the same positions"),
+    (_by_order(lambda header: header.created), "another time of content at the same positions"),
+    (_by_order(lambda header: (header.instance_number,), _HALF), "another run of instance numbers"),
     (_by_gap, "a slab far from the rest"),
     (_by_line, "slices off the line of the others"),
 )

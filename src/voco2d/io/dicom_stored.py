@@ -82,8 +82,9 @@ class StoredFrames:
         self._file.seek(self._start)
         data = get_frame(self._file, frame, number_of_frames=self.count)
         refuse_other_size(data, self._syntax, self._shape, self._bits)
-        if self._syntax in _FASTEST_DECODER and not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
-            raise ValueError("cut short: no end of image")  # CharLS searches for seconds where it is missing
+        if self._syntax != uid.RLELossless and not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
+            # other decoders make up the rest of the picture, and CharLS searches for seconds
+            raise ValueError("cut short: no end of image")
         try:
             if self._syntax == uid.RLELossless:
                 rows, columns = self._shape

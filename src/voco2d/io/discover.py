@@ -10,7 +10,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from voco2d.errors import ReadError, UsageError
@@ -19,7 +18,8 @@ from voco2d.io.dicom_groups import DicomGroups
 from voco2d.io.dicom_quiet import quiet_pydicom
 from voco2d.io.itk_image import ITK_SUFFIXES, detached_data
 from voco2d.io.numpy_array import is_sidecar
-from voco2d.io.path_table import Listed, read_path_table
+from voco2d.io.path_table import Listed, name_sources, read_path_table
+from voco2d.io.presence import why_absent
 from voco2d.io.rsna_layout import IMAGE_FOLDERS, RsnaRoot, find_rsna_root
 from voco2d.io.source import Rejection, Source
 from voco2d.io.volume import MIN_SLICES
@@ -67,7 +67,7 @@ def discover(paths: Sequence[Path], min_slices: int = MIN_SLICES) -> tuple[list[
                 rejections.append(Rejection(error.path, error.reason))
             progress.advance()
     stacks, strays = groups.sources()
-    sources = _named([*sources, *stacks], listed)
+    sources = name_sources([*sources, *stacks], listed)
     sources.sort(key=lambda source: (str(source.path), str(source.files[0]), source.part))
     rejections = [entry for entry in [*rejections, *strays] if entry.path not in voxels_beside]
     return sources, sorted(rejections, key=lambda rejection: (rejection.path, rejection.reason))
@@ -95,28 +95,10 @@ def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[Listed], list[Rejec
     return roots, listed, rejections
 
 
-def _named(sources: Sequence[Source], listed: Sequence[Listed]) -> list[Source]:
-    """Give sources the ids that a table of paths has for them or for the folder they lie in."""
-    by_path = {line.path.absolute(): line for line in listed}
-    named = []
-    for source in sources:
-        places = [place.absolute() for place in (source.path, *source.path.parents, *source.files[:1])]
-        line = next((by_path[place] for place in places if place in by_path), None)
-        if line is not None:
-            ids = (line.patient_id or source.patient_id, line.series_id or source.series_id)
-            source = replace(source, patient_id=ids[0], series_id=ids[1])
-        named.append(source)
-    return named
-
-
 def _refuse_missing(path: Path) -> None:
-    try:
-        if path.exists():
-            return
-        problem = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
-    except OSError as error:
-        problem = f"can't be opened ({error.strerror})"
-    raise UsageError(f"{path} {problem}; name an existing file or folder")
+    problem = why_absent(path)
+    if problem:
+        raise UsageError(f"{path}: {problem}; name an existing file or folder")
 
 
 def _walk(roots: Sequence[Path], rejections: list[Rejection]) -> Iterator[Path | Source]:
@@ -176,11 +158,23 @@ def _competition_series(root: RsnaRoot, walked: set[str], reject: Callable[[OSEr
 def _competition_files(
     patient: str, series: os.DirEntry[str], reject: Callable[[OSError], None]
 ) -> Iterator[Path | Source]:
-    names = [entry.name for entry in _visible(series.path, reject)]
-    files = tuple(Path(series.path, name) for name in names if name.lower().endswith(".dcm"))
+    files: list[Path] = []
+    others: list[Path] = []
+    for entry in _visible(series.path, reject):
+        # a pipe would never end; what the name says is else taken on trust
+        is_slice = entry.name.lower().endswith(".dcm") and _is_ordinary(entry)
+        (files if is_slice else others).append(Path(series.path, entry.name))
     if files:
-        yield Source("dicom", Path(series.path), files, patient, series.name)
-    yield from (Path(series.path, name) for name in names if not name.lower().endswith(".dcm"))
+        yield Source("dicom", Path(series.path), tuple(files), patient, series.name)
+    yield from others
+
+
+def _is_ordinary(entry: os.DirEntry[str]) -> bool:
+    """Say whether it is a file, or a link without an end, which is left to the reader to refuse."""
+    try:
+        return entry.is_file() or not Path(entry.path).exists()
+    except OSError:
+        return True
 
 
 def _visible(folder: Path | str, reject: Callable[[OSError], None]) -> list[os.DirEntry[str]]:
@@ -210,8 +204,11 @@ def _sort_in(path: Path, sources: list[Source], groups: DicomGroups, voxels_besi
         ReadError: When it belongs to nothing.
     """
     name = path.name.lower()
-    if not path.is_file() and path.exists():
-        raise ReadError(path, "not an ordinary file")
+    try:
+        if not path.is_file() and path.exists():
+            raise ReadError(path, "not an ordinary file")
+    except OSError as error:  # such as a link to a name that is too long for the file system
+        raise ReadError(path, f"can't be opened ({error.strerror})") from error
     if name.endswith((".nii", ".nii.gz")):
         sources.append(_nifti(path))
     elif name.endswith(".npy"):

@@ -3,6 +3,7 @@
 Formats other than DICOM don't say what their numbers mean, so their values have to.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from voco2d.errors import ReadError
-from voco2d.io.spool import allocate, planes, release
+from voco2d.io.spool import fill, planes
 from voco2d.types import HuVolume
 
 HU_FLOOR = -1024
@@ -25,7 +26,6 @@ _LABEL_SAME_NEIGHBOUR = 0.6
 _SAMPLE = 4_000_000
 _BRIGHT_HU = 4000
 _BRIGHT_SHARE = 0.01
-_RELEASE_EVERY = 64
 
 
 def to_int16(hu: Shaped[np.ndarray, "Z H W"]) -> HuVolume:
@@ -73,7 +73,8 @@ def guess_hounsfield(
         ReadError: For NaN, label maps, constant arrays and ranges that no CT has.
     """
     refuse_unreal(array, path)
-    low, high = float(array.min()), float(array.max())
+    ends = [(float(plane.min()), float(plane.max())) for plane in planes(array)]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     if low == high:
         raise ReadError(path, f"every voxel is {low:g}; there is no image in it")
     if is_label_map(array):
@@ -90,10 +91,9 @@ def is_label_map(array: Shaped[np.ndarray, "Z H W"]) -> bool:
 
     A windowed 8-bit CT has as few values, but noise makes neighbours differ.
     """
-    if float(array.min()) < 0:
+    if any(plane.min() < 0 for plane in planes(array)):
         return False
-    flat = array.reshape(-1)
-    distinct = np.unique(flat[:: max(1, flat.size // _SAMPLE)])
+    distinct = np.unique(_sample(array))
     if len(distinct) > _LABEL_VALUES or np.any(distinct != np.rint(distinct)):
         return False
     return len(distinct) <= _FEW_VALUES or _same_neighbour_share(array) >= _LABEL_SAME_NEIGHBOUR
@@ -111,6 +111,12 @@ def _same_neighbour_share(array: Shaped[np.ndarray, "Z H W"]) -> float:
     return float(np.median(shares))
 
 
+def _sample(array: Shaped[np.ndarray, "Z H W"]) -> Shaped[np.ndarray, " some"]:
+    """Some millions of evenly spread voxels at most; flattening a turned array would copy it whole."""
+    step = math.ceil((array.size / _SAMPLE) ** (1 / 3))
+    return array[::step, ::step, ::step].reshape(-1)
+
+
 def _middle(array: Shaped[np.ndarray, "Z H W"]) -> Shaped[np.ndarray, "few H W"]:
     """Neighbouring slices from the middle, about as many voxels as are looked at."""
     depth = array.shape[0]
@@ -121,13 +127,8 @@ def _middle(array: Shaped[np.ndarray, "Z H W"]) -> Shaped[np.ndarray, "few H W"]
 
 def _by_plane(values: Shaped[np.ndarray, "Z H W"], turn: Callable[[np.ndarray], np.ndarray]) -> HuVolume:
     """Turn slice by slice, so that no copy of the whole volume but the result is ever made."""
-    result = allocate((values.shape[0], values.shape[1], values.shape[2]))
-    limits = np.iinfo(np.int16)
-    for z, plane in enumerate(planes(values)):
-        result[z] = np.clip(turn(plane), HU_FLOOR, limits.max)
-        if z % _RELEASE_EVERY == 0:
-            release(result)
-    return result
+    turned = (np.clip(turn(plane), HU_FLOOR, np.iinfo(np.int16).max) for plane in planes(values))
+    return fill((values.shape[0], values.shape[1], values.shape[2]), turned)
 
 
 def _refuse_implausible(array: Shaped[np.ndarray, "Z H W"], low: float, high: float, path: Path) -> None:
@@ -136,6 +137,6 @@ def _refuse_implausible(array: Shaped[np.ndarray, "Z H W"], low: float, high: fl
         raise ReadError(path, f"{span} (air is about -1000, fat -100); undo the normalisation or the offset")
     if high <= 1:
         raise ReadError(path, f"{span} (soft tissue is about 50); undo the normalisation")
-    flat = array.reshape(-1)[:: max(1, array.size // _SAMPLE)]
+    flat = _sample(array)
     if np.count_nonzero(flat > _BRIGHT_HU) > _BRIGHT_SHARE * flat.size:
         raise ReadError(path, f"{span} (over {_BRIGHT_SHARE:.0%} of the voxels lie above {_BRIGHT_HU})")

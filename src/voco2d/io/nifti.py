@@ -16,17 +16,17 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from voco2d.errors import ReadError
-from voco2d.io.hounsfield import guess_hounsfield, refuse_unreal
-from voco2d.io.orientation import Affine, axes_affine, obliquity_deg, split_affine, swap_lps_ras, to_patient_axes
+from voco2d.io.array_volume import FileIds, array_volume
+from voco2d.io.hounsfield import guess_hounsfield
+from voco2d.io.orientation import Affine, axes_affine, swap_lps_ras
 from voco2d.io.source import ReadArgs, Rejection, Source
-from voco2d.io.spool import IN_MEMORY_BYTES, allocate, release
+from voco2d.io.spool import IN_MEMORY_BYTES, allocate, fill, planes, release
 from voco2d.io.volume import MAX_VOXELS, Volume
 
 _MAX_GZIP_RATIO = 1040
-_NOTABLE_DEG = 1.0
+_MOST_BESIDE_VOXELS = 2**20
 _PIECE_BYTES = 8 * 2**20
 _PIECES_AFTER = 4
-_RELEASE_EVERY = 64
 _DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, OverflowError, MemoryError, zlib.error)
 _BAD_HEADER = (nib.filebasedimages.ImageFileError, HeaderDataError, WrapStructError)
 
@@ -49,24 +49,15 @@ def read_nifti(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection,
     path = source.files[0]
     image, affine, notes = _open(path, args)
     array = _voxels(image, path)
-    turned, affine = to_patient_axes(array, affine)
-    refuse_unreal(turned, path)
-    if turned.shape[0] < args.min_slices:
-        raise ReadError(path, f"{turned.shape[0]} axial slices, a volume needs at least {args.min_slices}")
-    hu, value_notes = guess_hounsfield(turned, path, args.windowed_hu)
-    if obliquity_deg(affine) > _NOTABLE_DEG:
-        notes.append(f"oblique: {obliquity_deg(affine):.1f} deg")
-    spacing_mm, direction, origin_mm = split_affine(affine)
-    volume = Volume(
-        hu=hu,
-        spacing_mm=spacing_mm,
-        direction=direction,
-        origin_mm=origin_mm,
-        patient_id=source.patient_id or nifti_stem(path),
-        study_id="",
-        series_id=source.series_id or nifti_stem(path),
-        source=str(source.path),
-        notes=(*notes, *value_notes),
+    stem = nifti_stem(path)
+    volume = array_volume(
+        array,
+        affine,
+        source,
+        args,
+        to_hounsfield=lambda turned: guess_hounsfield(turned, path, args.windowed_hu),
+        ids=FileIds(patient=stem, series=stem),
+        notes=notes,
     )
     return volume, ()
 
@@ -102,7 +93,10 @@ def _refuse_size(image: Any, path: Path) -> None:
         raise ReadError(
             path, f"the header promises shape {shape}, {MAX_VOXELS} voxels are the limit; it is damaged or not a CT"
         )
-    ratio = _MAX_GZIP_RATIO if path.suffix.lower() == ".gz" else 1
+    packed = path.suffix.lower() == ".gz"
+    if packed and path.stat().st_size > voxels * image.get_data_dtype().itemsize * 1.01 + _MOST_BESIDE_VOXELS:
+        raise ReadError(path, "holds far more than the header says; it is damaged or not a CT")
+    ratio = _MAX_GZIP_RATIO if packed else 1
     if voxels * image.get_data_dtype().itemsize > path.stat().st_size * ratio:
         raise ReadError(path, f"cut short: the header promises {voxels} voxels, more than the file can hold")
 
@@ -174,12 +168,10 @@ def _unpack(path: Path, offset: int, size: int) -> Shaped[np.ndarray, " bytes"]:
 
 def _scaled(array: Shaped[np.ndarray, "a b c"], slope: float, inter: float) -> Shaped[np.ndarray, "a b c"]:
     """Apply the header's scale plane by plane of the last axis, which is the slowest; the result is rounded."""
-    scaled = np.moveaxis(allocate((array.shape[2], array.shape[0], array.shape[1])), 0, 2)
     limits = np.iinfo(np.int16)
-    for z in range(array.shape[2]):
-        values = np.rint(array[..., z].astype(np.float32) * slope + inter)
-        scaled[..., z] = np.clip(values, limits.min, limits.max)
-        if z % _RELEASE_EVERY == 0:
-            release(array)
-            release(scaled)
-    return scaled
+    slowest_first = np.moveaxis(array, 2, 0)
+    scaled = (
+        np.clip(np.rint(plane.astype(np.float32) * slope + inter), limits.min, limits.max)
+        for plane in planes(slowest_first)
+    )
+    return np.moveaxis(fill((array.shape[2], array.shape[0], array.shape[1]), scaled), 0, 2)

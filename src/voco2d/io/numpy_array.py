@@ -12,6 +12,7 @@ An array alone tells neither its axes nor its units, so `scan.npy` needs a `scan
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,10 @@ import numpy as np
 from jaxtyping import Shaped
 
 from voco2d.errors import ReadError
+from voco2d.io.array_volume import FileIds, array_volume
 from voco2d.io.hounsfield import from_window, guess_hounsfield, refuse_unreal
-from voco2d.io.orientation import axes_affine, is_axis_code, split_affine, to_patient_axes
+from voco2d.io.orientation import axes_affine, is_axis_code
+from voco2d.io.small_text import read_small_text
 from voco2d.io.source import ReadArgs, Rejection, Source
 from voco2d.io.volume import MAX_VOXELS, Volume
 from voco2d.types import HuVolume, Millimetres3
@@ -61,7 +64,9 @@ def sidecar_path(path: Path) -> Path:
 
 def is_sidecar(path: Path) -> bool:
     """Say whether `path` is the JSON file of an array beside it."""
-    return path.suffix.lower() == ".json" and path.with_suffix(".npy").exists()
+    if path.suffix.lower() != ".json":
+        return False
+    return os.path.isfile(path.with_suffix(".npy"))  # noqa: PTH113, Path.is_file() fails on some links
 
 
 def read_numpy(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection, ...]]:
@@ -76,20 +81,14 @@ def read_numpy(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection,
     path = source.files[0]
     sidecar = read_sidecar(path)
     array = _load(path)
-    turned, affine = to_patient_axes(array, axes_affine(sidecar.axes, sidecar.spacing_mm))
-    if turned.shape[0] < args.min_slices:
-        raise ReadError(path, f"{turned.shape[0]} axial slices, a volume needs at least {args.min_slices}")
-    spacing_mm, direction, origin_mm = split_affine(affine)
-    volume = Volume(
-        hu=_hounsfield(turned, sidecar, path),
-        spacing_mm=spacing_mm,
-        direction=direction,
-        origin_mm=origin_mm,
-        patient_id=source.patient_id or sidecar.ids.get("patient_id") or path.stem,
-        study_id=sidecar.ids.get("study_id", ""),
-        series_id=source.series_id or sidecar.ids.get("series_id") or path.stem,
-        source=str(source.path),
-        notes=() if sidecar.window_hu is None else ("windowed: to {:g} to {:g} HU".format(*sidecar.window_hu),),
+    ids = sidecar.ids
+    volume = array_volume(
+        array,
+        axes_affine(sidecar.axes, sidecar.spacing_mm),
+        source,
+        args,
+        to_hounsfield=lambda turned: _hounsfield(turned, sidecar, path),
+        ids=FileIds(ids.get("patient_id", path.stem), ids.get("study_id", ""), ids.get("series_id", path.stem)),
     )
     return volume, ()
 
@@ -101,12 +100,12 @@ def read_sidecar(path: Path) -> Sidecar:
         ReadError: Naming the sidecar, the key and what it should be.
     """
     beside = sidecar_path(path)
-    if not beside.is_file():
+    if not os.path.isfile(beside):  # noqa: PTH113, as above
         raise ReadError(
             path, f"no {beside.name} beside it; write one with {', '.join(_REQUIRED)} (docs of numpy_array)"
         )
     try:
-        said: Any = json.loads(beside.read_text(encoding="utf-8"))
+        said: Any = json.loads(read_small_text(beside))
     except (OSError, ValueError, RecursionError) as error:
         raise ReadError(beside, f"can't be read as JSON ({type(error).__name__})") from error
     if not isinstance(said, dict):
@@ -164,7 +163,7 @@ def _numbers(said: Mapping[str, Any], key: str, count: int, beside: Path) -> lis
 def _load(path: Path) -> Shaped[np.ndarray, "a b c"]:
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open archives and pickles
-    except (OSError, ValueError, EOFError, TypeError, SyntaxError, RecursionError, TokenError) as error:
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, RecursionError, TokenError, OverflowError) as error:
         raise ReadError(path, f"not a plain NumPy array, or damaged ({type(error).__name__})") from error
     if array.ndim != 3 or array.size == 0:
         raise ReadError(path, f"array of shape {array.shape}, not one volume of three axes")
@@ -173,13 +172,13 @@ def _load(path: Path) -> Shaped[np.ndarray, "a b c"]:
     return np.asarray(array)
 
 
-def _hounsfield(array: Shaped[np.ndarray, "Z H W"], sidecar: Sidecar, path: Path) -> HuVolume:
+def _hounsfield(array: Shaped[np.ndarray, "Z H W"], sidecar: Sidecar, path: Path) -> tuple[HuVolume, tuple[str, ...]]:
     if sidecar.window_hu is None:
-        hu, _ = guess_hounsfield(array, path, windowed_hu=None)
-        return hu
+        return guess_hounsfield(array, path, windowed_hu=None)
     refuse_unreal(array, path)
     top = 1.0 if array.dtype.kind == "f" else 255.0
     low, high = float(array.min()), float(array.max())
     if low < 0 or high > top or low == high:
         raise ReadError(path, f"values from {low:g} to {high:g} are no window stored as 0 to {top:g}")
-    return from_window(array, top, sidecar.window_hu)
+    note = "windowed: to {:g} to {:g} HU".format(*sidecar.window_hu)
+    return from_window(array, top, sidecar.window_hu), (note,)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from voco2d.errors import LabelError
 from voco2d.io.rsna_layout import RsnaRoot
+from voco2d.separator import separator
 
 META_COLUMNS = ("patient_id", "series_id", "aortic_hu", "incomplete_organ")
 """Columns of the table of series, and of what `read_series_meta` returns."""
@@ -43,7 +44,8 @@ def read_series_table(path: Path) -> pd.DataFrame:
             or `incomplete_organ` neither 0 nor 1. Rows are counted from 1 below the header.
     """
     try:
-        table = pd.read_csv(path, dtype=str, skipinitialspace=True)
+        header = pd.read_csv(path, nrows=0).columns
+        table = pd.read_csv(path, dtype=str, skipinitialspace=True, sep=separator([str(name) for name in header]))
     except (ValueError, OSError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
         raise LabelError(f"{path}: not a CSV table; give one with the columns {', '.join(META_COLUMNS)}") from error
     missing = [column for column in META_COLUMNS if column not in table]

@@ -23,6 +23,7 @@ class Source:
         part: Which part of a split DICOM series this is, and of how many, both counted from 1; (1, 1) is a whole one.
         stack: Of the stacks that `files` hold, the one to read: 0 is the largest. Only a multi-frame file needs it,
             since other stacks are kept apart by their files.
+        study_id: As `patient_id`, for the study.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Source:
     series_id: str | None = None
     part: tuple[int, int] = (1, 1)
     stack: int = 0
+    study_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import contextlib
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 
 import numpy as np
@@ -60,6 +60,38 @@ def planes(
         yield plane
         if z % step == 0:
             release(array)
+
+
+def fill(
+    shape: Shape3,
+    slices: Iterable[Shaped[np.ndarray, "H W"]],
+    *walked: Shaped[np.ndarray, "..."],
+    every_bytes: int = RELEASED_BYTES,
+) -> HuVolume:
+    """Write a volume slice by slice with few of its pages in memory.
+
+    Args:
+        shape: Z, H, W of what is allocated.
+        slices: Up to Z slices of values that fit int16, from the first on.
+        walked: Arrays that `slices` are made from; their pages are let go as well.
+        every_bytes: Pages are released each time so much has been written.
+
+    Returns:
+        The slices that came.
+
+    Raises:
+        OSError: The temporary folder has no room for it.
+    """
+    volume = allocate(shape)
+    step = max(1, every_bytes // max(1, volume[:1].nbytes))
+    count = 0
+    for plane in slices:
+        volume[count] = plane
+        count += 1
+        if count % step == 0:
+            for array in (volume, *walked):
+                release(array)
+    return volume[:count]
 
 
 def lowest(array: Shaped[np.ndarray, "Z H W"]) -> int:

@@ -30,6 +30,7 @@ class Volume:
         source: Path of the file or folder it came from.
         notes: What was odd, one short phrase each, beginning with a word a machine can filter on
             ("gap: …", "duplicates: …", "windowed: …").
+        extent_mm: Distance of the first slice's centre from the last one's where slices stand unevenly, else `None`.
         instance_numbers: For each slice (Z) its DICOM instance number, or empty.
     """
 
@@ -43,12 +44,13 @@ class Volume:
     source: str
     notes: tuple[str, ...] = ()
     instance_numbers: tuple[int, ...] = ()
+    extent_mm: float | None = None
 
     @property
     def coverage_mm(self) -> Millimetres3:
-        """Extent along (Z, H, W), millimetres: voxel count × spacing."""
-        sizes = [count * step for count, step in zip(self.hu.shape, self.spacing_mm, strict=True)]
-        return (sizes[0], sizes[1], sizes[2])
+        """Extent along (Z, H, W), millimetres: voxel count × spacing; along uneven slices `extent_mm` + spacing."""
+        depth, height, width = (count * step for count, step in zip(self.hu.shape, self.spacing_mm, strict=True))
+        return (depth if self.extent_mm is None else self.extent_mm + self.spacing_mm[0], height, width)
 
     @property
     def affine_lps(self) -> Matrix:

@@ -88,12 +88,13 @@ def find_flags(row: Mapping[str, Any], notes: Iterable[str]) -> str:
     """Return all flags of a series, sorted, joined by ";".
 
     Args:
-        row: Measures of `voco2d.quality.measure`, and `n_slices` and `coverage_mm`.
+        row: Measures of `voco2d.quality.measure`, and `n_slices`, `coverage_mm` and `is_limited`.
         notes: Of the volume and of its preparation.
     """
     words = tuple(notes)
     from_notes = note_flags(words)
     is_crop = is_organ_crop(words)
+    is_windowed = "windowed" in from_notes or bool(row["is_limited"])
     measured = {
         "short": row["n_slices"] < SHORT_SLICES or row["coverage_mm"] < SHORT_MM,
         "mirrored_suspect": row["liver_side"] == "left",
@@ -103,7 +104,8 @@ def find_flags(row: Mapping[str, Any], notes: Iterable[str]) -> str:
         "cut_body": not is_crop and row["cut_share"] > CUT_BODY,
         "metal": row["metal_share"] > METAL_SHARE,
         "noisy": _above(row["noise_hu"], NOISY_HU),
-        "odd_hu": "windowed" not in from_notes and _odd_hu(row),
+        "windowed": is_windowed,
+        "odd_hu": not is_windowed and _odd_hu(row),
     }
     return ";".join(sorted(from_notes | {flag for flag, is_set in measured.items() if is_set}))
 

@@ -17,6 +17,7 @@ PERCENTILES: Final[Mapping[str, float]] = MappingProxyType({"hu_p01": 1, "hu_p50
 """Column of each percentile."""
 
 _LOWEST_HU: Final = 2**15
+_PEAK_FOOT: Final = 0.95
 _FINE_HU: Final = np.arange(-150, 181, 5)
 
 
@@ -50,11 +51,18 @@ def histogram(counts: Int64[np.ndarray, " values"]) -> Float[np.ndarray, " bins"
 
 
 def peak_hu(counts: Int64[np.ndarray, " values"], low: int, high: int) -> float | None:
-    """Return the commonest HU between `low` and `high`, to 5 HU, or None where there is no peak."""
+    """Return the commonest HU between `low` and `high`, to 5 HU, or None where there is no peak.
+
+    A peak stands out from both sides of it within the range. A head has hardly any fat, and of the slope from its air
+    to its brain one bin or another is a little above the next: that is no fat at −50 HU.
+    """
     bins = _FINE_HU[(low <= _FINE_HU) & (high >= _FINE_HU)]
     fine = np.add.reduceat(counts[: bins[-1] + _LOWEST_HU], bins[:-1] + _LOWEST_HU)
     if fine.sum() < 1000:
         return None
     highest = int(fine.argmax())
     # The slope of a peak that lies further out is no peak.
-    return None if highest in (0, fine.size - 1) else float(bins[highest] + 2.5)
+    if highest in (0, fine.size - 1):
+        return None
+    foot = max(int(fine[:highest].min()), int(fine[highest + 1 :].min()))
+    return float(bins[highest] + 2.5) if foot <= _PEAK_FOOT * int(fine[highest]) else None

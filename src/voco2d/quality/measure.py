@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int16, Int64
 from scipy import ndimage
 
 from voco2d.io.volume import Volume
@@ -16,6 +16,7 @@ from voco2d.quality.body_grid import BodyGrid, body_grid, prepared_spacing_mm
 from voco2d.quality.flags import find_flags, is_organ_crop
 from voco2d.quality.histogram import COLUMNS as BIN_COLUMNS
 from voco2d.quality.histogram import PERCENTILES, count_values, histogram, peak_hu, percentile
+from voco2d.quality.limits import is_limited, middle_slices
 from voco2d.quality.liver_side import NOWHERE, LiverSide, find_liver_side
 from voco2d.types import Matrix, Millimetres3
 
@@ -57,7 +58,6 @@ QUALITY_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
 
 _ASSUMED_WIDTH_MM: Final = 350.0
 _ASSUMED_DEPTH_MM: Final = 450.0
-_NOISE_SLICES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def measure(volume: Volume, prepared: Prepared) -> dict[str, Any]:
     spacing_mm = _assumed_spacing_mm(prepared) if no_geometry else prepared_spacing_mm(volume, prepared)
     grid = body_grid(prepared, spacing_mm)
     counts = count_values(prepared.hu)
+    slices = middle_slices(volume, prepared)
     is_crop = is_organ_crop(notes)
     # Lengths of an assumed geometry say nothing; on which side the liver lies can be seen without them.
     anatomy = UNKNOWN if no_geometry or is_crop else find_anatomy(grid)
@@ -102,14 +103,18 @@ def measure(volume: Volume, prepared: Prepared) -> dict[str, Any]:
         "coverage_h_mm": float(volume.coverage_mm[1]),
         "coverage_w_mm": float(volume.coverage_mm[2]),
         **asdict(_tissue(prepared, grid, counts)),
-        "noise_hu": noise_hu(volume, prepared),
+        "noise_hu": noise_hu(slices),
         **_anatomy_row(anatomy),
         **_liver_row(NOWHERE if is_crop else find_liver_side(grid)),
         **{name: percentile(counts, share) for name, share in PERCENTILES.items()},
         **dict(zip(BIN_COLUMNS, map(float, histogram(counts)), strict=True)),
     }
-    depth = {"n_slices": volume.hu.shape[0], "coverage_mm": volume.coverage_mm[0]}
-    row["flags"] = find_flags({**row, **depth}, notes)
+    source = {
+        "n_slices": volume.hu.shape[0],
+        "coverage_mm": volume.coverage_mm[0],
+        "is_limited": is_limited(slices),
+    }
+    row["flags"] = find_flags({**row, **source}, notes)
     return {name: row[name] for name in QUALITY_COLUMNS}
 
 
@@ -133,24 +138,18 @@ def obliquity_deg(direction: Matrix) -> float:
     return round(float(np.degrees(np.arccos(nearest)).max()), 2)
 
 
-def noise_hu(volume: Volume, prepared: Prepared) -> float | None:
+def noise_hu(hu: Int16[np.ndarray, "few H W"]) -> float | None:
     """Return the spread of the difference of neighbouring soft-tissue pixels over √2, HU; None without such tissue.
 
     Taken on a few source slices, since resizing averages noise away. Noise that is smooth over pixels is
     underestimated, so it serves to compare series of like pixel size.
     """
-    z0, z1, h0, h1, w0, w1 = prepared.box
-    slices = np.unique(np.linspace(z0, z1 - 1, _NOISE_SLICES).round().astype(int))
-    differences = []
-    for z in slices:
-        plane = np.asarray(volume.hu[z, h0:h1, w0:w1], dtype=np.float32)
-        left, right = plane[:, :-1], plane[:, 1:]
-        middle = (left + right) / 2
-        differences.append((right - left)[(middle > 0) & (middle < 120)])
-    joined = np.concatenate(differences)
-    if joined.size < 1000:
+    left, right = hu[:, :, :-1].astype(np.float32), hu[:, :, 1:].astype(np.float32)
+    middle = (left + right) / 2
+    differences = (right - left)[(middle > 0) & (middle < 120)]
+    if differences.size < 1000:
         return None
-    return round(float(1.4826 * np.median(np.abs(joined - np.median(joined))) / np.sqrt(2)), 2)
+    return round(float(1.4826 * np.median(np.abs(differences - np.median(differences))) / np.sqrt(2)), 2)
 
 
 def _assumed_spacing_mm(prepared: Prepared) -> Millimetres3:

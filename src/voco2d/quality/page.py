@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
 from voco2d.io.source import Rejection
+from voco2d.pages import page_environment
 from voco2d.quality.cohort_plot import CohortPlot, cohort_plot
 from voco2d.quality.flags import EXPLANATIONS, note_flags
 from voco2d.quality.histogram import COLUMNS as BIN_COLUMNS
 from voco2d.quality.histogram import EDGES_HU
+from voco2d.version import VERSION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,15 +65,20 @@ def render_page(
         "thumbnails": thumbnails,
         "quarantine": _quarantine(rejections, show_ids),
     }
-    page: str = _template().render(
-        data=_embedded(data),
-        n_series=len(rows),
-        n_patients=len(set(table["patient_id"])) if "patient_id" in table else None,
-        n_rejections=len(rejections),
-        n_flagged=sum(bool(flags) for flags in listed.get("flags", ())),
-        n_slices=sum(value for value in listed.get("n_slices", ()) if isinstance(value, int)),
-        plots=_plots(listed),
-        has_pictures=bool(thumbnails),
+    page: str = (
+        page_environment(_TEMPLATES)
+        .get_template("quality.html")
+        .render(
+            data=_embedded(data),
+            version=VERSION,
+            n_series=len(rows),
+            n_patients=len(set(table["patient_id"])) if "patient_id" in table else None,
+            n_rejections=len(rejections),
+            n_flagged=sum(bool(flags) for flags in listed.get("flags", ())),
+            n_slices=sum(value for value in listed.get("n_slices", ()) if isinstance(value, int)),
+            plots=_plots(listed),
+            has_pictures=bool(thumbnails),
+        )
     )
     return page
 
@@ -124,14 +129,3 @@ def _embedded(data: Mapping[str, Any]) -> str:
     """Return JSON that no text in it can break out of the script element with (HTML Standard, 4.12.1.3)."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("quality.html")

@@ -14,12 +14,13 @@ from voco2d.io.source import ReadArgs, Rejection, Source
 from voco2d.preprocessing.organ_segmentation import load_totalsegmentator
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.progress import Progress
-from voco2d.store.execution import run_conversions
+from voco2d.store.execution import check_execution, run_conversions
 from voco2d.store.files import write_failures
 from voco2d.store.layout import make_folders
 from voco2d.store.ledger import Ledger
 from voco2d.store.left_out import Territory, write_left_out
 from voco2d.store.location import Location, absolute, parse_location
+from voco2d.store.record import load_records
 from voco2d.store.rsna_tables import copy_tables, find_roots
 from voco2d.store.settings import StoreSettings, settle
 from voco2d.store.tables import write_tables
@@ -32,7 +33,7 @@ class PrepareArgs:
     Args:
         preprocess: Body box, HU limits, size.
         read: How sources are read.
-        workers: Processes; 0 uses all cores. Each holds one series in memory, up to about 1 GB.
+        workers: Processes; 0 starts one a core. Each holds one series in memory, up to about 1 GB.
         seconds_per_series: A series that takes longer is given up and quarantined; 0 for no limit.
         isolate: Read in processes of their own, so that a reader that crashes or hangs costs one series. False reads
             in this process, one series after the other, without a limit.
@@ -64,12 +65,14 @@ class PrepareSummary:
         unchanged: Volumes that were there already; nothing was decoded for them.
         quarantined: Files and series of this call that were left out; quarantine.csv lists them.
         store: The store.
+        vanished: Volumes that stay in the store although their sources are gone.
     """
 
     prepared: int
     unchanged: int
     quarantined: int
     store: Location
+    vanished: int = 0
 
 
 def prepare(sources: Sequence[Path], out: Location | str, args: PrepareArgs | None = None) -> PrepareSummary:
@@ -95,6 +98,7 @@ def prepare(sources: Sequence[Path], out: Location | str, args: PrepareArgs | No
     out = parse_location(out)
     given = [absolute(source) for source in sources]
     masks = _masks(args)
+    check_execution(args.dask, out, given)
     found, rejections = _discover(given, out)
     roots = find_roots(given)
     settings = StoreSettings(preprocess=args.preprocess, read=args.read)
@@ -114,7 +118,7 @@ def prepare(sources: Sequence[Path], out: Location | str, args: PrepareArgs | No
     with write_failures(out, "free some space or rights, then run the same command again"):
         _finish(out, ledger, given, territory)
     quarantined = len({(entry.path, entry.reason) for entry in ledger.left_out})
-    return PrepareSummary(ledger.prepared, ledger.unchanged, quarantined, out)
+    return PrepareSummary(ledger.prepared, ledger.unchanged, quarantined, out, ledger.vanished)
 
 
 def _finish(root: Location, ledger: Ledger, given: Sequence[Path], territory: Territory) -> None:
@@ -136,6 +140,7 @@ def _masks(args: PrepareArgs) -> Path | None:
 
 def _discover(sources: Sequence[Path], out: Location) -> tuple[list[Source], list[Rejection]]:
     """Find sources, leaving aside the store itself where it lies below one of them."""
+    given = Territory(sources)
     store = Territory([out] if isinstance(out, Path) else [])
     for source in sources:
         if source in store:
@@ -143,7 +148,7 @@ def _discover(sources: Sequence[Path], out: Location) -> tuple[list[Source], lis
     found, rejections = discover(sources)
     found = [source for source in found if source.path not in store]
     rejections = [entry for entry in rejections if entry.path not in store]
-    if not found and not rejections:
+    if not found and not rejections and not any(record.source in given for record in load_records(out).values()):
         places = ", ".join(str(source) for source in sources) or "no source given"
         raise UsageError(f"{places}: no DICOM, NIfTI or NumPy file there; give the folder that holds the scans")
     return found, rejections

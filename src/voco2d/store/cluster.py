@@ -1,82 +1,19 @@
 """The same jobs on a dask cluster: as many in flight as it has room for, lost workers made up for."""
 
-import os
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
 from typing import Any, TypeVar
 
-from voco2d.errors import UsageError, Voco2dError
-from voco2d.store.location import Location
-from voco2d.version import VERSION
+from voco2d.errors import Voco2dError
+from voco2d.store.cluster_connection import SECONDS_TO_CONNECT
 from voco2d.workers import IN_FLIGHT_PER_WORKER, Lost
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-
-_LOCAL = "local"
-_LOCAL_WORKERS = 2
-_SECONDS_TO_CONNECT = 30
-
-
-@contextmanager
-def connect(address: str) -> Iterator[Any]:
-    """Connect to a cluster.
-
-    Args:
-        address: Of a dask scheduler, for example `tcp://host:8786`; `local` or `local:N` starts a cluster of 2 or N
-            worker processes on this machine, to try things out.
-
-    Yields:
-        A `distributed.Client`.
-
-    Raises:
-        UsageError: dask is not installed, or there is no such cluster.
-    """
-    try:
-        dask: Any = import_module("distributed")
-    except ImportError as error:
-        raise UsageError('--dask needs a further package; install it with pip install "voco2d[dask]"') from error
-    if address.partition(":")[0] == _LOCAL:
-        workers = _worker_count(address)
-        options: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
-        with dask.LocalCluster(n_workers=workers, **options) as cluster, dask.Client(cluster) as client:
-            yield client
-        return
-    try:
-        client = dask.Client(address, timeout=_SECONDS_TO_CONNECT)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--dask {address}: no scheduler answers there; start one with `dask scheduler`") from error
-    with client:
-        yield client
-
-
-def check_workers(client: Any, paths: Sequence[Location]) -> None:
-    """Make sure that there are workers, that they have this version, and that they see the paths.
-
-    Raises:
-        UsageError: Something of that fails.
-    """
-    try:
-        client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)
-    except TimeoutError as error:
-        raise UsageError("the dask cluster has no worker; start some with `dask worker ADDRESS`") from error
-    try:
-        answers = client.run(_look, list(paths))
-    except ImportError as error:
-        raise UsageError(f"the dask workers have no voco2d; install version {VERSION} there") from error
-    for version, missing in answers.values():
-        if version != VERSION:
-            raise UsageError(f"a dask worker has voco2d {version}, this is {VERSION}; install the same everywhere")
-        if missing:
-            raise UsageError(
-                f"{missing[0]}: a dask worker can't see it; use a file system that all machines share, at the same "
-                "path, or a URL for the store"
-            )
 
 
 def run_on_cluster(
@@ -92,7 +29,7 @@ def run_on_cluster(
     lost and its worker restarted, since what it runs can't be stopped otherwise.
 
     Args:
-        client: As `connect` gives it.
+        client: As `cluster_connection.connect` gives it.
         function: A module-level function.
         jobs: Taken one by one: at most two a thread of the cluster are in flight.
         seconds: Longest time a job may take, 0 for any.
@@ -143,7 +80,7 @@ def _outcome(client: Any, future: Any, seconds: float, alone: bool) -> Any:
     except KilledWorker:
         return Lost("the reader crashed on it", alone)
     if isinstance(result, _Overdue):
-        client.restart_workers([result.worker], timeout=_SECONDS_TO_CONNECT, raise_for_error=False)
+        client.restart_workers([result.worker], timeout=SECONDS_TO_CONNECT, raise_for_error=False)
         return Lost(f"took longer than {seconds:g} s", alone, too_long=True)
     return result
 
@@ -172,18 +109,6 @@ def _within(function: Callable[[Any], Any], seconds: float, job: Any) -> Any:
     return result
 
 
-def _look(paths: Sequence[Location]) -> tuple[str, list[str]]:
-    """Run on a worker: its version, and which of the paths it can't see."""
-    return VERSION, [str(path) for path in paths if not path.exists()]
-
-
 def _room(client: Any) -> int:
     threads: int = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
     return IN_FLIGHT_PER_WORKER * max(threads, 1)
-
-
-def _worker_count(address: str) -> int:
-    text = address.partition(":")[2] or str(_LOCAL_WORKERS)
-    if not text.isdecimal() or not 1 <= int(text) <= (os.cpu_count() or 1) * 4:
-        raise UsageError(f"--dask {address}: write local, or local:N with a few workers, for example local:2")
-    return int(text)

@@ -2,14 +2,16 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from voco2d.errors import ConfigError
 from voco2d.io.source import Rejection
-from voco2d.store.cluster import check_workers, connect, run_on_cluster
+from voco2d.store.cluster import run_on_cluster
+from voco2d.store.cluster_connection import check_cluster, check_workers, connect
 from voco2d.store.conversion import Job, Outcome, convert
 from voco2d.store.layout import SETTINGS
-from voco2d.store.location import is_in_memory
+from voco2d.store.location import Location, is_in_memory
 from voco2d.workers import Lost, available_cores, run_isolated
 
 Results = Generator[tuple[Job, Outcome], None, None]
@@ -28,16 +30,13 @@ def run_conversions(jobs: Sequence[Job], workers: int, seconds: float, isolate: 
         dask: Address of a cluster, or None.
 
     Raises:
-        ConfigError: Memory of this process is to be filled by others.
+        UsageError: The cluster can't be used.
         OSError: A volume or its record can't be written.
     """
     if not jobs:
         return
     root = jobs[0].root
-    if is_in_memory(root):
-        if dask is not None:
-            raise ConfigError(f"{root}: lives in the memory of this process; a cluster needs another --out")
-        isolate = False
+    isolate = isolate and not is_in_memory(root)
     if dask is not None:
         with connect(dask) as client:
             check_workers(client, [root / SETTINGS, jobs[0].source.files[0]])
@@ -47,6 +46,25 @@ def run_conversions(jobs: Sequence[Job], workers: int, seconds: float, isolate: 
     else:
         for job in jobs:
             yield job, convert(job)
+
+
+def check_execution(dask: str | None, root: Location, sources: Sequence[Path]) -> None:
+    """Refuse, before any other work, a cluster that can't do it.
+
+    Args:
+        dask: Address of a cluster, or None.
+        root: The store.
+        sources: What is to be read.
+
+    Raises:
+        ConfigError: Memory of this process is to be filled by others.
+        UsageError: There is no such cluster, or its workers don't see the sources.
+    """
+    if dask is None:
+        return
+    if is_in_memory(root):
+        raise ConfigError(f"{root}: lives in the memory of this process; a cluster needs another --out")
+    check_cluster(dask, [source for source in sources if source.exists()])  # others are refused when they are sought
 
 
 def _run_here(jobs: Sequence[Job], workers: int, seconds: float) -> Results:

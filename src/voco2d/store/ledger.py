@@ -29,6 +29,7 @@ class Ledger:
     Attributes:
         jobs: What is to be done.
         unchanged: Number of volumes that need nothing.
+        vanished: Number of volumes that stay although their sources are gone.
         prepared: Number of jobs that became volumes.
         left_out: Everything of this call that is in no volume.
         unrecorded: The part of it that neither a record nor a refusal tells.
@@ -58,9 +59,9 @@ class Ledger:
         for identity, source in track(sources.items(), "checking sources", total=len(sources)):
             self._sort_in(identity, source)
         gone = [record for identity, record in self._records.items() if identity not in sources]
-        self._vanished = {
-            record.ids: record for record in gone if record.source in territory or not record.source.exists()
-        }
+        gone_here = [record for record in gone if record.source in territory or not record.source.exists()]
+        self._vanished = {record.ids: record for record in gone_here}
+        self.vanished = len(gone_here)
         for identity, refusal in self._refusals.items():
             if identity not in sources and refusal.path in territory:
                 refusal.remove(root)
@@ -77,6 +78,8 @@ class Ledger:
             moved = self._vanished.get(outcome.ids)
             if moved is not None and moved.is_same_series(outcome):
                 moved.remove(self._root)
+                del self._vanished[outcome.ids]
+                self.vanished -= 1
         elif isinstance(outcome, Refusal):
             outcome.save(self._root)
             if job.old is not None:
@@ -96,7 +99,7 @@ class Ledger:
         except OSError as error:
             self._pass_over(Rejection(str(source.path), f"can't be opened: {error.strerror or error}"))
             return
-        if record is not None and self._is_current(record, fingerprint):
+        if record is not None and self._is_current(record, source, fingerprint):
             self.unchanged += 1
             self.left_out.extend(record.left_out)
             return
@@ -108,6 +111,9 @@ class Ledger:
         else:
             self.jobs.append(job)
 
-    def _is_current(self, record: Record, fingerprint: str) -> bool:
-        """Whether the source is the one the record was made from, and the volume is there in full."""
+    def _is_current(self, record: Record, source: Source, fingerprint: str) -> bool:
+        """Whether the source is the one the record was made from, ids of a table too, and the volume is all there."""
+        asked = {"patient_id": source.patient_id, "study_id": source.study_id}
+        if any(given and given != record.row[key] for key, given in asked.items()):
+            return False
         return record.row["source_hash"] == fingerprint and self._sizes.get(f"{record.key}.npy") == record.size_bytes
