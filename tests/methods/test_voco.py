@@ -8,7 +8,6 @@ from torch import Tensor
 
 from voco2d.errors import CheckpointError
 from voco2d.methods.method import CropBatch
-from voco2d.methods.registry import METHODS
 from voco2d.methods.voco import ClipEncoder, VoCo
 from voco2d.methods.voco_args import PAPER_V1, PAPER_V2, VoCoArgs
 from voco2d.models.backbones import build_backbone
@@ -41,19 +40,12 @@ def step(voco: VoCo, args: VoCoArgs = ARGS) -> dict[str, Tensor]:
     return {name: p.grad for name, p in voco.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_gives_finite_terms_and_takes_its_weights_back(name: str) -> None:
-    first, second = (
-        METHODS[name](build_backbone("test_efficientnet"), ARGS),
-        METHODS[name](build_backbone("test_efficientnet"), ARGS),
-    )
-    output = first(batch_of())
+def test_features_and_similarities_have_their_shapes() -> None:
+    output = method()(batch_of())
     assert torch.isfinite(output.loss)
     assert output.features.shape == (3 * 11, 16)
+    assert output.similarity is not None
     assert output.similarity.shape == (3, 2, 9)
-    assert not output.features.requires_grad
-    second.load_weights(first.weights())
-    assert all(torch.equal(tensor, second.weights()[key]) for key, tensor in first.weights().items())
 
 
 def test_weights_are_named_by_network_and_timm() -> None:

@@ -97,6 +97,11 @@ class VoCoArgs:
         """Side of a slice, pixels."""
         return self.grid * self.crop
 
+    @property
+    def images_per_volume(self) -> int:
+        """Images the student encodes for each volume of a batch."""
+        return self.slices * (self.random_crops + self.grid**2)
+
 
 PAPER_V2: Mapping[str, Any] = {
     "projector_end": "linear",
