@@ -2,29 +2,24 @@
 
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from voco2d.errors import CheckpointError
-from voco2d.models.backbones import check_name
-from voco2d.models.state_names import extract, fits, image_channels, load_state
+from voco2d.models.backbones import any_size, check_name
+from voco2d.models.state_files import METADATA_KEY, State, parse_metadata, read_safetensors, read_state
+from voco2d.models.state_files import Metadata as Metadata
+from voco2d.models.state_names import Match, complete, fits, image_channels, load_state, match
 
-_KEY = "voco2d"
 _GUESSES = ("efficientnet_b0", "efficientnetv2_rw_t", "efficientnetv2_rw_s")
 """Backbones of the paper, tried where neither the caller nor the file names one."""
-_NESTS = ("state_dict", "model", "model_state_dict", "student", "net")
-"""Keys under which other people's checkpoints keep their state dict."""
-
-Metadata = dict[str, Any]
-State = dict[str, Tensor]
+_HUB_CONFIG = "config.json"
+"""What timm's folders keep the architecture in."""
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -38,7 +33,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str,
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     try:
-        save_file(tensors, str(temporary), metadata={_KEY: json.dumps(dict(metadata))})
+        save_file(tensors, str(temporary), metadata={"format": "pt", METADATA_KEY: json.dumps(dict(metadata))})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -50,10 +45,10 @@ def read_weights(path: Path) -> tuple[State, Metadata]:
     Raises:
         CheckpointError: It is missing, damaged or not ours.
     """
-    tensors, header = _read_safetensors(path)
-    if _KEY not in header:
+    tensors, header = read_safetensors(path)
+    if METADATA_KEY not in header:
         raise CheckpointError(f"{path}: not written by voco2d; name a run of `voco2d pretrain` or `voco2d finetune`")
-    return tensors, _parse_metadata(header, path)
+    return tensors, parse_metadata(header, path)
 
 
 def newest_weights(run: Path) -> Path:
@@ -71,6 +66,8 @@ def newest_weights(run: Path) -> Path:
 def load_backbone(checkpoint: Path | str, backbone: str | None = None) -> nn.Module:
     """Build the timm model a checkpoint holds: (N, C, H, W) → pooled features (N, F), ready for evaluation.
 
+    Vision transformers and Swin models take images of any size their patches divide.
+
     Args:
         checkpoint: A run folder or file, as for `backbone_state`.
         backbone: timm name; by default what the checkpoint says, or the paper's backbone that fits.
@@ -79,9 +76,17 @@ def load_backbone(checkpoint: Path | str, backbone: str | None = None) -> nn.Mod
         CheckpointError: As `backbone_state`.
     """
     state, metadata = backbone_state(checkpoint, backbone)
-    name = metadata["backbone"]
-    model: nn.Module = timm.create_model(name, in_chans=metadata["in_chans"], num_classes=0)
-    load_state(model, state, name, str(checkpoint))
+    return build_loaded(state, metadata["backbone"], metadata["in_chans"], str(checkpoint))
+
+
+def build_loaded(state: Mapping[str, Tensor], name: str, in_chans: int, origin: str) -> nn.Module:
+    """Build timm model `name` of `in_chans` channels with the tensors of `backbone_state`, ready for evaluation.
+
+    Raises:
+        CheckpointError: The tensors don't fit; `origin` is what the message calls their file.
+    """
+    model: nn.Module = timm.create_model(name, in_chans=in_chans, num_classes=0, **any_size(name))
+    load_state(model, state, name, origin)
     return model.eval()
 
 
@@ -89,8 +94,9 @@ def backbone_state(checkpoint: Path | str, backbone: str | None = None) -> tuple
     """Return a backbone's tensors under timm's names, whatever they are called in the checkpoint.
 
     Args:
-        checkpoint: A run folder, our safetensors, other safetensors, or a `.pt`/`.pth` with a state dict, plain or
-            under `state_dict`, `model` or `student`: the paper's code (`student.*`), lightly (`backbone.*`), timm.
+        checkpoint: A run folder, a folder of the Hugging Face hub, our safetensors, other safetensors, or what
+            `torch.save` wrote with a state dict, plain or under `state_dict`, `model` or `student`: the paper's code
+            (`student.*`), lightly (`backbone.*`), timm.
         backbone: timm name; by default what the checkpoint says, or the paper's backbone that fits.
 
     Returns:
@@ -100,15 +106,29 @@ def backbone_state(checkpoint: Path | str, backbone: str | None = None) -> tuple
     Raises:
         CheckpointError: Missing, damaged, or of another architecture (the keys that don't fit are listed).
     """
+    matched, metadata = match_backbone(checkpoint, backbone)
+    matched.refuse(str(checkpoint))
+    return complete(matched), metadata
+
+
+def match_backbone(checkpoint: Path | str, backbone: str | None = None) -> tuple[Match, Metadata]:
+    """Compare a checkpoint with the timm model it should hold; `backbone_state` without its last step.
+
+    Raises:
+        CheckpointError: Missing, damaged, or it can't be told which architecture it holds.
+    """
     path = Path(checkpoint)
-    tensors, metadata = _read_any(newest_weights(path) if path.is_dir() else path)
-    recorded = metadata.get("backbone")
+    file = newest_weights(path) if path.is_dir() else path
+    tensors, metadata = read_state(file)
+    recorded = metadata.get("backbone") or _hub_architecture(file.parent)
+    if recorded is not None and not isinstance(recorded, str):
+        raise CheckpointError(f"{path}: its description is damaged; use another checkpoint of the run")
     if backbone and recorded and _architecture(backbone) != _architecture(recorded):
         raise CheckpointError(f"{path}: holds a {recorded}, not a {backbone}; set backbone={recorded}")
     name = backbone or recorded or _guess(tensors, path)
     check_name(name)
-    state = extract(tensors, name, str(path))
-    return state, {**metadata, "backbone": name, "in_chans": image_channels(state, name)}
+    matched = match(tensors, name)
+    return matched, {**metadata, "backbone": name, "in_chans": image_channels(matched.state, name)}
 
 
 def _guess(tensors: Mapping[str, Tensor], path: Path) -> str:
@@ -118,50 +138,16 @@ def _guess(tensors: Mapping[str, Tensor], path: Path) -> str:
     return name
 
 
+def _hub_architecture(folder: Path) -> str | None:
+    """Return the architecture that the `config.json` beside a file names, if there is one."""
+    try:
+        config = json.loads((folder / _HUB_CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    name = config.get("architecture") if isinstance(config, dict) else None
+    return name if isinstance(name, str) and timm.is_model(name) else None
+
+
 def _architecture(name: str) -> str:
     """Drop the tag of the weights from a timm name."""
     return name.split(".")[0]
-
-
-def _read_any(path: Path) -> tuple[State, Metadata]:
-    if path.suffix == ".safetensors":
-        tensors, header = _read_safetensors(path)
-        return tensors, _parse_metadata(header, path) if _KEY in header else {}
-    return _read_torch(path), {}
-
-
-def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give a run folder, *.safetensors, *.pt or *.pth")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
-
-
-def _parse_metadata(header: Mapping[str, str], path: Path) -> Metadata:
-    try:
-        metadata: Metadata = json.loads(header[_KEY])
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}: its description is damaged; use another checkpoint of the run") from error
-    return metadata
-
-
-def _read_torch(path: Path) -> State:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give a run folder, *.safetensors, *.pt or *.pth")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: no state dict of plain tensors; save it as torch.save(model.state_dict(), FILE)"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or damaged ({type(error).__name__})") from error
-    for nest in ("", *_NESTS):
-        inner = content.get(nest) if nest and isinstance(content, Mapping) else content
-        tensors = {k: v for k, v in inner.items() if isinstance(v, Tensor)} if isinstance(inner, Mapping) else {}
-        if tensors:
-            return tensors
-    raise CheckpointError(f"{path}: holds no tensors; looked at its top and under {', '.join(_NESTS)}")

@@ -1,0 +1,54 @@
+"""Our side of the bench: steps of `paper-v2` on made-up volumes, by the code that `voco2d pretrain` runs."""
+
+from collections.abc import Callable
+
+import torch
+
+from voco2d.config import resolve
+from voco2d.methods.method import CropBatch
+from voco2d.methods.registry import build_method
+from voco2d.methods.voco_args import VoCoArgs
+from voco2d.models.backbones import build_backbone
+from voco2d.models.cpu_memory import keep_freed_memory
+from voco2d.models.fast_cpu import accelerate_cpu
+from voco2d.training.bench_pretrain import BenchArgs
+from voco2d.training.bench_worker import draw_overlap, report
+from voco2d.training.gradients import Chance, compute_gradients
+from voco2d.training.optim import build_optimizer, build_schedule
+from voco2d.training.pretrain_args import PRESETS, PretrainArgs
+from voco2d.training.trainer import launch
+
+
+def build(args: BenchArgs, folder: str = "") -> Callable[[], None]:
+    """Return what does a step: both networks, the loss, its gradient, optimizer, schedule and teacher."""
+    del folder
+    words = [f"backbone={args.backbone}", "init=random", "device=cpu", f"batch_size={args.batch_size}"]
+    words += [f"chunk={args.chunk}", f"method.slices={args.slices}"]
+    settings = resolve(PretrainArgs, "paper-v2", words, PRESETS)
+    fabric = launch(settings.device, settings.precision, settings.seed)
+    backbone = build_backbone(settings.backbone)
+    if args.fast_cpu:
+        keep_freed_memory()
+        accelerate_cpu(backbone)
+    method = build_method(backbone, settings.method).train()
+    optimizer = build_optimizer(method.parameters(), settings.optim)
+    schedule = build_schedule(optimizer, settings.optim, settings.horizon)
+    assert isinstance(settings.method, VoCoArgs)
+    side, base, random = settings.method.crop, settings.method.grid**2, settings.method.random_crops
+    units = torch.rand(args.batch_size * (random + base), args.slices, side, side)
+    partner = torch.arange(args.batch_size).roll(-1)
+    batch = CropBatch(units, random + base, draw_overlap(args.batch_size, random, base), partner)
+
+    def step() -> None:
+        compute_gradients(method, batch, fabric, settings.chunk, Chance(settings.seed, 1))
+        method.before_step(0.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        method.after_step(0.0)
+
+    return step
+
+
+if __name__ == "__main__":
+    report(build)

@@ -1,0 +1,101 @@
+"""Time and peak memory of a pretraining step, ours and the paper's public code, each in a process of its own."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from voco2d.errors import ConfigError, UsageError
+
+OURS, REFERENCE = "voco2d.training.bench_ours", "voco2d.training.bench_reference"
+_RANDOM_CROPS, _BASE_CROPS, _CROP = 2, 9, 64
+
+
+@dataclass(frozen=True)
+class BenchArgs:
+    """What a step is made of; crops are those of `paper-v2`: 2 random and 9 base crops of 64 × 64 a volume.
+
+    Args:
+        backbone: timm name; the paper's code is written for efficientnet_b0.
+        batch_size: Volumes.
+        slices: Slices a crop.
+        steps: Steps that are timed, after one that isn't.
+        threads: Threads of torch.
+        chunk: Crops that our side encodes at a time; 0 takes all at once.
+        fast_cpu: Whether our side takes the fused loops for CPUs.
+    """
+
+    backbone: str = "efficientnet_b0"
+    batch_size: int = 4
+    slices: int = 32
+    steps: int = 3
+    threads: int = 2
+    chunk: int = 0
+    fast_cpu: bool = True
+
+    def __post_init__(self) -> None:
+        for key in ("batch_size", "slices", "steps", "threads"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key}={getattr(self, key)}: must be at least 1")
+
+    @property
+    def images(self) -> int:
+        """Crops of slices a step."""
+        return self.batch_size * self.slices * (_RANDOM_CROPS + _BASE_CROPS)
+
+
+def bench_pretrain(args: BenchArgs, reference: Path | None, rounds: int = 1) -> dict[str, Any]:
+    """Time both sides one after the other, in each of some rounds.
+
+    Args:
+        args: What a step is made of.
+        reference: A checkout of the paper's public code; None times our side alone.
+        rounds: How often each side is started anew; the sides take turns.
+
+    Returns:
+        `ours`, and with a reference `reference`, each with the median `seconds` and `cpu_seconds` a step, all
+        `steps_seconds`, and `peak_bytes` resident; `time_ratio`, `cpu_time_ratio` (which other processes on the
+        machine disturb less) and `memory_ratio`, ours over the reference's; `settings`.
+
+    Raises:
+        UsageError: A side can't run; it says why.
+    """
+    sides = {"ours": (OURS, "")} | ({} if reference is None else {"reference": (REFERENCE, str(reference.resolve()))})
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, (module, folder) in sides.items():
+            measured[name].append(_measure(module, args, folder))
+    result: dict[str, Any] = {name: _sum_up(runs) for name, runs in measured.items()}
+    if reference is not None:
+        for ratio, key in (("time", "seconds"), ("cpu_time", "cpu_seconds"), ("memory", "peak_bytes")):
+            result[f"{ratio}_ratio"] = result["ours"][key] / result["reference"][key]
+    return {**result, "settings": {**asdict(args), "images": args.images, "rounds": rounds}}
+
+
+def _measure(module: str, args: BenchArgs, folder: str) -> dict[str, Any]:
+    """Run one side in a process; the last line it prints is what it measured, or {"error": why}."""
+    threads = {name: str(args.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment = {**os.environ, **threads, "OMP_WAIT_POLICY": "PASSIVE"}
+    words = [sys.executable, "-m", module, json.dumps(asdict(args)), folder]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        killed = "; was it killed for want of memory?" if done.returncode == -9 else ""
+        raise UsageError(f"{module} ended with code {done.returncode}: {last}{killed}") from None
+    if "error" in answer:
+        raise UsageError(str(answer["error"]))
+    return answer
+
+
+def _sum_up(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    times = {key: [second for run in runs for second in run[key]] for key in ("seconds", "cpu_seconds")}
+    medians = {key: statistics.median(values) for key, values in times.items()}
+    peak = max(run["peak_bytes"] for run in runs)
+    return {**medians, "steps_seconds": times["seconds"], "peak_bytes": peak}

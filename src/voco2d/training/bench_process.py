@@ -1,0 +1,37 @@
+"""Runs one measurement in a process of its own, so that its peak memory is nobody else's."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from voco2d.errors import UsageError
+
+
+def run_alone(module: str, order: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """Start a module with an order and return its answer.
+
+    Args:
+        module: Its full name; it takes the order as JSON from its only argument, and the last line it prints is its
+            answer as JSON, or {"error": why}.
+        order: What it is asked.
+        threads: Threads of its numerical libraries.
+
+    Raises:
+        UsageError: It failed; the message says why.
+    """
+    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    environment = {**os.environ, **limits, "OMP_WAIT_POLICY": "PASSIVE"}
+    words = [sys.executable, "-m", module, json.dumps(order)]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        killed = "; was it killed for want of memory?" if done.returncode == -9 else ""
+        raise UsageError(f"{module} ended with code {done.returncode}: {last}{killed}") from None
+    if "error" in answer:
+        raise UsageError(str(answer["error"]))
+    return answer

@@ -1,0 +1,98 @@
+"""The other side of the bench: steps of the paper's public code, imported from a checkout of it.
+
+From github.com/tkz05/2D-VoCo-CT-Classifier come the module `models.voco_head` with its class `VoCoHeadV2`, and the
+learning-rate schedule of `optimizers.lr_scheduler`. The optimizer and the order of a step are those of its training
+script, which itself asks for a GPU and for its authors' files. In place of their data there are random volumes of the
+shapes their loader gives, as MONAI's tensors; in place of the download of ImageNet weights the backbones start at
+random.
+"""
+
+import argparse
+import contextlib
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import timm
+import torch
+
+from voco2d.errors import UsageError
+from voco2d.training.bench_pretrain import BenchArgs
+from voco2d.training.bench_worker import draw_overlap, report
+
+_HEAD = Path("models", "voco_head.py")
+_BACKBONE = "efficientnet_b0"
+_CROP, _RANDOM_CROPS, _BASE_CROPS = 64, 2, 9
+
+
+def build(args: BenchArgs, folder: str) -> Callable[[], None]:
+    """Return what does a step of the paper's second version.
+
+    Raises:
+        UsageError: The folder is no checkout of it, a package it imports is missing, or it has another backbone.
+    """
+    if args.backbone != _BACKBONE:
+        raise UsageError(f"--backbone {args.backbone}: the paper's code is written for {_BACKBONE}; leave it out")
+    root = find_code(Path(folder))
+    sys.path.insert(0, str(root))
+    head, schedules, monai = (
+        _load(name, root) for name in ("models.voco_head", "optimizers.lr_scheduler", "monai.data")
+    )
+    with _random_start(), contextlib.redirect_stdout(sys.stderr):
+        model = head.VoCoHeadV2(argparse.Namespace(in_channels=1)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, amsgrad=True)
+    schedule = schedules.WarmupCosineSchedule(optimizer, warmup_steps=5000, t_total=250_000)
+    shape = (args.batch_size, args.slices)
+    images = monai.MetaTensor(torch.rand(*shape, _RANDOM_CROPS, 1, _CROP, _CROP))
+    crops = monai.MetaTensor(torch.rand(*shape, _BASE_CROPS, 1, _CROP, _CROP))
+    overlap = draw_overlap(args.batch_size, _RANDOM_CROPS, _BASE_CROPS)
+    labels = overlap[:, None].expand(-1, args.slices, -1, -1).contiguous()
+
+    def step() -> None:
+        loss = sum(model(images, crops, labels))
+        loss.item()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def find_code(folder: Path) -> Path:
+    """Return the folder of the checkout that holds the pretraining code.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for root in (folder / "VoCo", folder):
+        if (root / _HEAD).is_file():
+            return root
+    raise UsageError(f"{folder}: holds neither {Path('VoCo') / _HEAD} nor {_HEAD}; give a checkout of the paper's code")
+
+
+def _load(name: str, root: Path) -> ModuleType:
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = (error.name or name).split(".")[0]
+        raise UsageError(f"the paper's code in {root} imports {package}: pip install {package}") from error
+
+
+@contextlib.contextmanager
+def _random_start() -> Any:
+    """Let timm build models without their weights."""
+    create = timm.create_model
+    timm.create_model = lambda *words, **settings: create(*words, **{**settings, "pretrained": False})
+    try:
+        yield
+    finally:
+        timm.create_model = create
+
+
+if __name__ == "__main__":
+    report(build)

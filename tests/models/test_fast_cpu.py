@@ -1,0 +1,163 @@
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from voco2d.errors import UsageError
+from voco2d.models import fast_cpu
+from voco2d.models.backbones import build_backbone
+
+pytest.importorskip("numba")
+
+from timm.layers import BatchNormAct2d, DropPath
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual, SqueezeExcite
+
+TOLERANCE = 2e-5
+"""Relative error of float32 beside the same network in float64."""
+
+
+def _block(kind: type[nn.Module], channels: tuple[int, int], kernel: int, stride: int, squeezes: bool) -> nn.Module:
+    torch.manual_seed(0)
+    settings = {"exp_ratio": 3.0} if kind is InvertedResidual else {}
+    block: nn.Module = kind(
+        *channels,
+        dw_kernel_size=kernel,
+        stride=stride,
+        act_layer=nn.SiLU,
+        se_layer=SqueezeExcite if squeezes else None,
+        **settings,
+    )
+    for module in block.modules():
+        if isinstance(module, BatchNormAct2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    return block.train()
+
+
+def _error(own: Tensor | None, exact: Tensor | None) -> float:
+    assert own is not None
+    assert exact is not None
+    return float((own.double() - exact).norm() / exact.norm().clamp_min(1e-3))
+
+
+def _run(network: nn.Module, x: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Return what a network makes of x, and all gradients of a weighted sum of it."""
+    x = x.detach().to(next(network.parameters()).dtype, copy=True).requires_grad_()
+    out = network(x)
+    (out * weight.to(out.dtype)).sum().backward()
+    gradients = {f"d{name}": parameter.grad for name, parameter in network.named_parameters()}
+    buffers = {name: buffer for name, buffer in network.named_buffers() if buffer.is_floating_point()}
+    return {"out": out.detach(), "dx": x.grad, **gradients, **buffers}
+
+
+@pytest.mark.parametrize("kind", [InvertedResidual, DepthwiseSeparableConv])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("channels", "size", "squeezes"),
+    [((8, 8), (9, 7), True), ((6, 10), (16, 12), False), ((48, 24), (4, 2), True), ((40, 40), (1, 5), True)],
+)
+def test_block_equals_timm(
+    kind: type[nn.Module], kernel: int, stride: int, channels: tuple[int, int], size: tuple[int, int], squeezes: bool
+) -> None:
+    plain = _block(kind, channels, kernel, stride, squeezes)
+    fast = fast_cpu.accelerate_cpu(copy.deepcopy(plain))
+    exact = copy.deepcopy(plain).double()
+    assert type(fast) is not type(plain)
+    x = torch.randn(5, channels[0], *size)
+    weight = torch.randn_like(copy.deepcopy(plain)(x))
+    own, other = _run(fast, x, weight), _run(exact, x, weight)
+    assert own.keys() == other.keys()
+    errors = {name: _error(own[name], other[name]) for name in own}
+    assert max(errors.values()) < TOLERANCE, errors
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("chunk", [1, 1 << 20])
+def test_backbone_equals_timm(threads: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from voco2d.models import cpu_blocks
+
+    monkeypatch.setattr(cpu_blocks, "_CHUNK", chunk)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        torch.manual_seed(0)
+        plain = build_backbone("efficientnet_b0").train()
+        fast = fast_cpu.accelerate_cpu(copy.deepcopy(plain))
+        exact = copy.deepcopy(plain).double()
+        x = torch.rand(6, 1, 64, 64)
+        weight = torch.randn(6, 1280, 2, 2)
+        for network in (plain, fast, exact):
+            out = network(x.to(next(network.parameters()).dtype))
+            (out * weight.to(out.dtype)).sum().backward()
+    finally:
+        torch.set_num_threads(before)
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    for (name, own), other in zip(fast.named_buffers(), exact.buffers(), strict=True):
+        assert torch.allclose(own.double(), other.double(), rtol=1e-4, atol=1e-6), name
+    parameters = zip(fast.named_parameters(), plain.parameters(), exact.parameters(), strict=True)
+    for (name, own), timms, other in parameters:
+        assert other.grad is not None
+        if other.grad.norm() > 1e-6:  # a bias before a norm has none
+            assert _error(own.grad, other.grad) < max(1e-3, 2 * _error(timms.grad, other.grad)), name
+
+
+def test_without_graph_gives_the_same_and_moves_buffers() -> None:
+    plain = _block(InvertedResidual, (8, 8), 3, 1, squeezes=True)
+    fast = fast_cpu.accelerate_cpu(copy.deepcopy(plain))
+    x = torch.randn(4, 8, 6, 6)
+    with torch.no_grad():
+        assert torch.allclose(fast(x), plain(x), atol=1e-5)
+    for own, other in zip(fast.buffers(), plain.buffers(), strict=True):
+        assert torch.allclose(own, other, atol=1e-5)
+
+
+def test_statistics_that_are_not_tracked_stay() -> None:
+    fast = fast_cpu.accelerate_cpu(_block(InvertedResidual, (8, 8), 3, 1, squeezes=False))
+    before = {name: buffer.clone() for name, buffer in fast.named_buffers()}
+    for module in fast.modules():
+        if isinstance(module, BatchNormAct2d):
+            module.track_running_stats = False
+    fast(torch.randn(4, 8, 6, 6))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in fast.named_buffers())
+
+
+def test_copies_and_pickles_stand_alone() -> None:
+    fast = fast_cpu.accelerate_cpu(_block(InvertedResidual, (8, 8), 3, 1, squeezes=True))
+    for twin in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        twin(torch.randn(4, 8, 6, 6)).sum().backward()
+        assert all(parameter.grad is not None for parameter in twin.parameters())
+    assert all(parameter.grad is None for parameter in fast.parameters())
+
+
+def test_evaluation_is_timms_own() -> None:
+    plain = _block(InvertedResidual, (8, 8), 3, 1, squeezes=True)
+    fast = fast_cpu.accelerate_cpu(copy.deepcopy(plain))
+    x = torch.randn(4, 8, 6, 6)
+    assert torch.equal(fast.eval()(x), plain.eval()(x))
+
+
+def test_other_kinds_are_left_alone() -> None:
+    relu = InvertedResidual(8, 8, act_layer=nn.ReLU)
+    dropping = InvertedResidual(8, 8, act_layer=nn.SiLU)
+    dropping.drop_path = DropPath(0.5)
+    same = timm.create_model("tf_efficientnet_b0", num_classes=0).blocks[1][0]  # pads by the image's size
+    for block in (relu, dropping, same):
+        kind = type(block)
+        assert type(fast_cpu.accelerate_cpu(block)) is kind
+
+
+def test_not_a_number_stays_one() -> None:
+    fast = fast_cpu.accelerate_cpu(_block(InvertedResidual, (8, 8), 3, 1, squeezes=True))
+    x = torch.randn(4, 8, 6, 6)
+    x[0, 0, 0, 0] = torch.nan
+    assert fast(x).isnan().any()
+
+
+def test_needs_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_cpu, "find_spec", lambda _name: None)
+    with pytest.raises(UsageError, match=r"voco2d\[fast\]"):
+        fast_cpu.accelerate_cpu(nn.Identity())
