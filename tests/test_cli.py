@@ -49,3 +49,35 @@ def test_an_unknown_key_lists_the_known_ones(tmp_path: Path, capsys: pytest.Capt
     code = main(["pretrain", str(tmp_path), "--out", str(tmp_path / "run"), "stepz=20"])
     assert code == 2
     assert "steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["prepare", "x", "--out", "y", "--bogus"], "unrecognized arguments: --bogus; see voco2d prepare --help"),
+        (["cohort", "x", "--out", "y", "folds=3"], "unrecognized arguments: folds=3; see voco2d cohort --help"),
+        (
+            ["prepare", "x", "--out", "y", "--workers", "many"],
+            "argument --workers: 'many' is not a whole number of at least 0",
+        ),
+        (
+            ["prepare", "x", "--out", "y", "--workers", "-1"],
+            "argument --workers: '-1' is not a whole number of at least 0",
+        ),
+    ],
+)
+def test_wrong_words_show_the_usage_of_their_command(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert f"usage: voco2d {words[0]} " in error
+    assert error.splitlines()[-1] == f"voco2d {words[0]}: error: {told}"
+
+
+def test_help_says_what_no_workers_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    assert "0 starts one a core" in " ".join(capsys.readouterr().out.split())

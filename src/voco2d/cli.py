@@ -16,9 +16,9 @@ from voco2d.logs import start_logging
 from voco2d.version import VERSION
 
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
-_CONFIGURABLE = ("phantom", "prepare", "pretrain", "finetune")
+_CONFIGURABLE = ("phantom", "prepare", "pretrain", "finetune", "study")
 """Commands that take `key=value` words after their options."""
-_FLAGS = ("--resume", "--enriched", "--verbose")
+_FLAGS = ("--resume", "--enriched", "--ablation", "--verbose")
 """Options without a value."""
 
 
@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides: list[str] = []
     if words and words[0] in _CONFIGURABLE:
         words, overrides = _split(words)
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}; see voco2d {options.command} --help")
     options.overrides = overrides
     options.main = main  # the demo runs the other commands
     start_logging(options.verbose)
@@ -70,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_argument("-v", "--verbose", action="store_true", help="tell more, and show tracebacks")
+        command.set_defaults(parser=command)  # so that wrong use shows the usage of the command
         describe(command)
     return parser
 
@@ -93,10 +96,9 @@ def _fail(options: argparse.Namespace, message: str, code: int) -> int:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
 
 
 def _location(text: str) -> Any:
@@ -137,7 +139,7 @@ def _prepare(parser: argparse.ArgumentParser) -> None:
         help="the store to make or to continue: a folder, or a URL such as s3://bucket/store",
     )
     parser.add_argument("--config", metavar="FILE", help="YAML with the keys of `prepare`")
-    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=_count, metavar="N", help="processes; 0 starts one a core (default: 0)")
     parser.add_argument(
         "--dask",
         metavar="ADDRESS",
@@ -228,11 +230,61 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run folder")
 
 
+def _study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=_location, metavar="STORE", help="made by `voco2d prepare`")
+    _out(parser, "folder for the runs, the table and the page; what is there goes on")
+    parser.add_argument(
+        "--ablation", action="store_true", help="take back each of 2D-VoCo's corrections and measure localisation"
+    )
+    parser.add_argument("--config", metavar="PRESET|FILE", help="settings that all arms share (default: voco2d)")
+    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="runs an arm (default %(default)s)")
+    parser.add_argument(
+        "--held-out", type=float, default=0.2, metavar="SHARE", help="of the patients, to measure on (default 0.2)"
+    )
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="run folder, or weights file of anyone")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DEST", help="*.safetensors, or a folder with --to hf"
+    )
+    parser.add_argument("--to", choices=("timm", "hf"), default="timm", help="default %(default)s")
+    parser.add_argument("--backbone", metavar="NAME", help="timm name, where SOURCE doesn't tell it")
+    parser.add_argument(
+        "--in-chans", type=_count, default=1, metavar="C", help="channels of the result's images (default %(default)s)"
+    )
+    parser.add_argument("--license", default="unknown", metavar="SPDX", help="of the weights, for the model card")
+    parser.add_argument(
+        "--keep-patients", action="store_true", help="with --to hf: keep the digests of the patients seen in training"
+    )
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("pretrain",), help="a pretraining step of paper-v2 on the CPU")
+    parser.add_argument(
+        "--reference", type=Path, metavar="PATH", help="checkout of the paper's code, timed beside ours"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
+    parser.add_argument("--backbone", default="efficientnet_b0", metavar="NAME", help="default %(default)s")
+    for name, value, what in _BENCH:
+        parser.add_argument(f"--{name}", type=_count, default=value, metavar="N", help=f"{what} (default %(default)s)")
+    parser.add_argument("--plain", dest="fast_cpu", action="store_false", help="without the fused loops for CPUs")
+
+
 def _info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for machines")
 
 
 _DESCRIPTION = "Pretrain on unlabeled CT slices (2D-VoCo), grade abdominal injuries (CNN-LSTM). Research use only."
+_BENCH = (
+    ("batch-size", 4, "volumes a step"),
+    ("slices", 32, "slices a crop"),
+    ("steps", 3, "timed steps, after one that isn't"),
+    ("rounds", 1, "how often each side is started anew"),
+    ("threads", 0, "threads; 0 takes one a core"),
+    ("chunk", 0, "crops that our side encodes at a time; 0 takes all at once"),
+)
 _OVERRIDES_HINT = "After the options, key=value words change settings, for example seed=1; a wrong key lists all."
 _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
     ("demo", "the whole story on a phantom cohort, with a report", _demo),
@@ -241,8 +293,11 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("cohort", "split the patients of a store into folds, and keep pretraining off them", _cohort),
     ("pretrain", "pretrain a backbone on a store, without labels", _pretrain),
     ("finetune", "train the injury classifier on a store and a label table", _finetune),
+    ("study", "compare arms: with --ablation, which of 2D-VoCo's corrections matter", _study),
     ("predict", "grade raw scans with a trained classifier", _predict),
     ("evaluate", "score a table of predictions", _evaluate),
     ("report", "write the HTML page of a run", _report),
+    ("convert", "write a checkpoint's backbone for plain timm or the Hugging Face hub", _convert),
+    ("bench", "measure time and memory of a step, beside the paper's code", _bench),
     ("info", "versions and hardware, for bug reports", _info),
 )

@@ -98,7 +98,7 @@ def test_what_a_pretraining_run_lacks_is_said(tmp_path: Path):
         stream.write('{"step": 2, "lo')  # an abort cut this line
     (run / "config.yaml").unlink()
     page = report_run(run, tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "Not recorded in this run, so not drawn: intra, inter, reg" in page
+    assert "Not recorded in this run, so not drawn: localisation_accuracy, localisation_chance, effective_rank" in page
     assert "Configuration: not recorded" in page
     assert "1 lines were logged, the last at step 1" in page
 

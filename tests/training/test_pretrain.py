@@ -243,7 +243,7 @@ def test_patients_of_the_start_count_as_seen(store: Path, tmp_path: Path) -> Non
     assert read_weights(weights_path(second, 1))[1]["patients_seen"] == known
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ["voco2d", "paper-v2", "paper-v1"])
 def test_presets_run(name: str, store: Path, tmp_path: Path) -> None:
     words = ["init=random", "backbone=test_resnet", "steps=2", "batch_size=2", "device=cpu", "precision=bf16"]
     words += ["method.crop=32", "method.encoded=32", "method.slices=2", "method.hidden=16", "method.clamp=true"]
@@ -348,3 +348,43 @@ def test_memory_that_runs_out_says_which_setting_lowers_it(
     with pytest.raises(DeviceMemoryError, match="set chunk=5, or"):
         pretrain(store, tmp_path / "chunk", replace(ARGS, chunk=11))
     pretrain(store, tmp_path / "fits", replace(ARGS, steps=1, chunk=5))
+
+
+def test_a_store_of_other_settings_is_not_gone_on_with(halfway: Path, store: Path, tmp_path: Path) -> None:
+    args = PrepareArgs(preprocess=PreprocessArgs(size=(8, 40, 40), body_crop=False), workers=1)
+    other = prepare([store.parent], tmp_path / "other", args).store
+    with pytest.raises(ConfigError, match=r"preprocess was .*48.*, now .*40.*; volumes was 5 .*continue with what"):
+        pretrain(other, halfway, ARGS, resume=True)
+
+
+def test_a_start_of_another_window_is_told(finished: Path, store: Path, tmp_path: Path, caplog: Any) -> None:
+    args = replace(ARGS, steps=1, init=str(finished), window_hu=(-100.0, 200.0))
+    pretrain(store, tmp_path / "run", args)
+    assert "was trained on a window of [-175.0, 250.0] HU, this run shows [-100.0, 200.0]" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1]", b'{"kind": 3'])
+def test_a_damaged_environment_is_one_clear_error(halfway: Path, store: Path, content: bytes) -> None:
+    (halfway / "environment.json").write_bytes(content)
+    with pytest.raises(UsageError, match="holds no run; choose another --out"):
+        pretrain(store, halfway, ARGS, resume=True)
+
+
+def test_a_damaged_log_is_gone_on_with(halfway: Path, store: Path, finished: Path) -> None:
+    log = halfway / "metrics.jsonl"
+    log.write_bytes(log.read_bytes()[:-20] + b"\xff\xfe{")
+    pretrain(store, halfway, ARGS, resume=True)
+    assert_same_weights(finished, halfway, 6)
+    assert [record["step"] for record in metrics(halfway)][-2:] == [4, 6]
+
+
+def test_a_checkpoint_of_another_run_gives_way_to_the_one_before(
+    finished: Path, halfway: Path, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = pretrain(
+        store, tmp_path / "sgd", replace(ARGS, steps=3, optim=OptimArgs(name="sgd"), backbone="test_resnet")
+    )
+    resume_path(halfway, 3).write_bytes(resume_path(other, 3).read_bytes())
+    pretrain(store, halfway, replace(ARGS, checkpoint_every=6), resume=True)
+    assert "not of this run" in caplog.text
+    assert_same_weights(finished, halfway, 6)

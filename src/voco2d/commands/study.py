@@ -3,9 +3,8 @@
 import argparse
 
 from voco2d.config import resolve
-from voco2d.errors import ConfigError, UsageError
+from voco2d.errors import UsageError
 from voco2d.inference.report_ablation import write_ablation
-from voco2d.methods.voco_args import VoCoArgs
 from voco2d.training.ablation import run_ablation
 from voco2d.training.pretrain import PRESETS, PretrainArgs
 
@@ -17,8 +16,6 @@ def run(options: argparse.Namespace) -> int:
     if not 0 < options.held_out < 1:
         raise UsageError(f"--held-out {options.held_out}: a share above 0 and below 1")
     args = resolve(PretrainArgs, options.config or "voco2d", options.overrides, PRESETS)
-    if not isinstance(args.method, VoCoArgs):
-        raise ConfigError(f"method.name={args.method.name}: the ablation is of voco's corrections")
     table = run_ablation(options.store, options.out, args, range(options.seeds), options.held_out)
     page = write_ablation(table, options.out)
     print(f"{len(table)} runs; table: {options.out / 'ablation.csv'}; page: {page}")

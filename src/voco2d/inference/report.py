@@ -7,12 +7,8 @@ from voco2d.evaluation.tables import read_label_table, read_predictions
 from voco2d.inference.report_comparison import comparison_section
 from voco2d.inference.report_montage import montage_section
 from voco2d.inference.report_page import Section, text_section, write_report
-from voco2d.inference.report_runs import (
-    finetune_curves_section,
-    pretrain_curves_section,
-    read_environment,
-    settings_section,
-)
+from voco2d.inference.report_pretrain import pretrain_curves_section
+from voco2d.inference.report_runs import finetune_curves_section, read_environment, settings_section
 from voco2d.inference.report_scores import prediction_section, scores_section
 
 __all__ = [

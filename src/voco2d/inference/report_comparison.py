@@ -10,7 +10,8 @@ from voco2d.evaluation.evaluate import evaluate_paired
 from voco2d.evaluation.pairing import SCORED_TARGETS, Aggregate, Paired, pair
 from voco2d.evaluation.significance import paired_difference
 from voco2d.evaluation.tables import check_predictions
-from voco2d.inference.report_figures import Axis, interval_chart
+from voco2d.inference.report_canvas import Axis
+from voco2d.inference.report_figures import interval_chart
 from voco2d.inference.report_page import (
     Block,
     Bullets,

@@ -1,7 +1,5 @@
-"""Draws the figures of a report with Matplotlib's Agg and SVG canvases, without a display and without global state."""
+"""Draws the figures of a report."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,28 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
+from voco2d.inference.report_canvas import COLORS, STYLE, Axis, new_canvas, png, svg
 from voco2d.inference.report_page import Figure
 
-COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette, told apart with any colour vision (Color Universal Design, 2008); yellow is left out."""
 _DASHES: Final = ("-", "--", "-.", ":")
 
-_STYLE: Final[dict[Any, Any]] = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib, so that a page looks the same everywhere
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.grid": True,
-    "grid.color": "#e3e3e3",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "text.parse_math": False,  # a name with dollar signs is a name
-    "axes.formatter.limits": (-3, 4),
-    "svg.hashsalt": "voco2d",
-}
-_WIDTH_INCHES: Final = 4.4
 _POINTS_MARKED = 12
 _POINTS_DRAWN = 400
 
@@ -49,15 +30,22 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """An axis of a chart: its label, its range where that is fixed, and whether it is logarithmic."""
+class Mark:
+    """Something that happened at a place of the horizontal axis."""
 
     label: str
-    limits: tuple[float, float] | None = None
-    log: bool = False
+    x: float
 
 
-def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], caption: str = "", smooth: bool = False) -> Figure:
+def line_chart(
+    title: str,
+    x: Axis,
+    y: Axis,
+    lines: Sequence[Line],
+    caption: str = "",
+    smooth: bool = False,
+    marks: Sequence[Mark] = (),
+) -> Figure:
     """Draw lines over a common axis; few points are marked, so that a single one is seen.
 
     Args:
@@ -67,9 +55,10 @@ def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], caption: str
         lines: In the order of the legend.
         caption: Stands below the chart.
         smooth: Draw a long line pale and its running mean over it.
+        marks: Vertical lines, each with its label.
     """
-    with rc_context(_STYLE):
-        canvas, axes = _canvas(title, x, y)
+    with rc_context(STYLE):
+        canvas, axes = new_canvas(title, x, y)
         for number, line in enumerate(lines):
             _draw_line(axes, line, number, smooth)
         positive = all(bool((line.y[np.isfinite(line.y)] > 0).all()) for line in lines)
@@ -77,10 +66,43 @@ def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], caption: str
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             axes.yaxis.set_minor_formatter(NullFormatter())
+        draw_marks(axes, marks)
         if len(lines) > 1:
             axes.legend()
-        alt = f"{title}: {y.label} over {x.label}; {', '.join(line.label for line in lines)}"
-        return Figure(_svg(canvas), alt, caption)
+        alt = f"{title}: {y.label} over {x.label}; {', '.join(line.label for line in lines)}{_told(marks)}"
+        return Figure(svg(canvas), alt, caption)
+
+
+def share_map(
+    title: str,
+    x: Axis,
+    y: Axis,
+    places: Float[np.ndarray, " columns"],
+    shares: Float[np.ndarray, "columns bins"],
+    caption: str = "",
+    marks: Sequence[Mark] = (),
+) -> Figure:
+    """Draw how a histogram changes: a column of grey cells a place, the darker the larger the share.
+
+    Args:
+        title: Stands above the map.
+        x: Horizontal axis.
+        y: Vertical axis; its limits are the ends of the histogram.
+        places: Where the columns stand, rising.
+        shares: Of each bin, 0…1.
+        caption: Stands below the map.
+        marks: Vertical lines, each with its label.
+    """
+    chosen = _thinned(len(places))
+    low, high = y.limits or (0.0, 1.0)
+    with rc_context(STYLE):
+        canvas, axes = new_canvas(title, x, y)
+        edges = np.linspace(low, high, shares.shape[1] + 1)
+        cells = axes.pcolormesh(_column_edges(places[chosen]), edges, shares[chosen].T, cmap="Greys", vmin=0)
+        axes.grid(visible=False)
+        canvas.colorbar(cells, ax=axes, label="share")
+        draw_marks(axes, marks)
+        return Figure(png(canvas), f"{title}: share of {y.label} over {x.label}{_told(marks)}", caption)
 
 
 def curve_chart(
@@ -103,8 +125,8 @@ def curve_chart(
         caption: Stands below the chart.
         steps: Draw steps, as scikit-learn's average precision sums them; x then falls from point to point.
     """
-    with rc_context(_STYLE):
-        canvas, axes = _canvas(title, x, y)
+    with rc_context(STYLE):
+        canvas, axes = new_canvas(title, x, y)
         if reference is not None:
             axes.plot(reference.x, reference.y, color="#777777", linestyle="--", linewidth=1, label=reference.label)
         for number, line in enumerate(lines):
@@ -121,20 +143,20 @@ def curve_chart(
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.legend()
         alt = f"{title}: {y.label} over {x.label}; {', '.join(line.label for line in lines)}"
-        return Figure(_svg(canvas), alt, caption)
+        return Figure(svg(canvas), alt, caption)
 
 
 def interval_chart(title: str, x: Axis, rows: Mapping[str, tuple[float, float, float]], caption: str = "") -> Figure:
     """Draw a value with its interval a row: (value, low, high)."""
-    with rc_context(_STYLE):
-        canvas, axes = _canvas(title, x, Axis(""), height_inches=1.0 + 0.4 * len(rows))
+    with rc_context(STYLE):
+        canvas, axes = new_canvas(title, x, Axis(""), height_inches=1.0 + 0.4 * len(rows))
         for place, (value, low, high) in enumerate(rows.values()):
             color = COLORS[place % len(COLORS)]
             axes.plot([low, high], [place, place], color=color, linewidth=2)
             axes.plot([value], [place], color=color, marker="o")
         axes.set_yticks(range(len(rows)), [_drawable(name) for name in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        return Figure(_svg(canvas), f"{title} of {', '.join(rows)} with 95 % intervals", caption)
+        return Figure(svg(canvas), f"{title} of {', '.join(rows)} with 95 % intervals", caption)
 
 
 def slice_montage(
@@ -152,7 +174,7 @@ def slice_montage(
     rows = -(-len(slices) // columns)
     height, width = slices[0][1].shape
     cell_inches = 2.1
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         shape = min(2.0, max(0.5, height * pixel_aspect / width))
         canvas = Canvas(figsize=(cell_inches * columns, (cell_inches * shape + 0.25) * rows), layout="constrained")
         grid = canvas.subplots(rows, columns, squeeze=False).ravel()
@@ -163,20 +185,30 @@ def slice_montage(
             axes.set_title(title, fontsize=10)
             box = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
             axes.text(0.03, 0.93, "R", transform=axes.transAxes, color="#E69F00", fontsize=9, va="center", bbox=box)
-        return Figure(_png(canvas), alt, caption)
+        return Figure(png(canvas), alt, caption)
 
 
-def _canvas(title: str, x: Axis, y: Axis, height_inches: float = 3.2) -> tuple[Canvas, Axes]:
-    canvas = Canvas(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
-    axes = canvas.subplots()
-    axes.set_title(title)
-    axes.set_xlabel(x.label)
-    axes.set_ylabel(y.label)
-    if x.limits is not None:
-        axes.set_xlim(*x.limits)
-    if y.limits is not None:
-        axes.set_ylim(*y.limits)
-    return canvas, axes
+def draw_marks(axes: Axes, marks: Sequence[Mark]) -> None:
+    """Draw vertical lines, each with its label beside its upper end."""
+    for mark in marks:
+        axes.axvline(mark.x, color="#B00020", linestyle=":", linewidth=1.3)
+        place: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "top"}
+        name = _drawable(mark.label)
+        axes.annotate(name, (mark.x, 1.0), (3, -2), rotation=90, fontsize=8, color="#B00020", **place)
+
+
+def _told(marks: Sequence[Mark]) -> str:
+    return "".join(f"; {mark.label} at {mark.x:g}" for mark in marks)
+
+
+def _column_edges(places: Float[np.ndarray, " columns"]) -> Float[np.ndarray, " edges"]:
+    """Return the edges of columns, midway between their places."""
+    if len(places) == 1:
+        return np.array([places[0] - 0.5, places[0] + 0.5])
+    middles = (places[1:] + places[:-1]) / 2
+    first, last = 2 * places[0] - middles[0], 2 * places[-1] - middles[-1]
+    edges: Float[np.ndarray, " edges"] = np.concatenate([[first], middles, [last]])
+    return edges
 
 
 def _draw_line(axes: Axes, line: Line, number: int, smooth: bool) -> None:
@@ -213,15 +245,3 @@ def _drawable(name: str) -> str:
     """Keep what every font has; the page's tables hold the full name."""
     plain = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in name)
     return plain if len(plain) <= 20 else plain[:19] + "~"
-
-
-def _svg(canvas: Canvas) -> str:
-    buffer = io.BytesIO()
-    canvas.savefig(buffer, format="svg", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _png(canvas: Canvas) -> str:
-    buffer = io.BytesIO()
-    canvas.savefig(buffer, format="png", dpi=120)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from voco2d.errors import UsageError
+from voco2d.pages import page_environment
 from voco2d.version import VERSION
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -128,7 +127,9 @@ def write_report(out: Path, title: str, sections: Sequence[Section]) -> None:
     """
     if out.is_dir():
         raise UsageError(f"{out} is a folder; name an HTML file")
-    page = _environment().get_template("report.html").render(title=title, sections=sections, version=VERSION)
+    page = (
+        page_environment(_TEMPLATES).get_template("report.html").render(title=title, sections=sections, version=VERSION)
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -155,13 +156,3 @@ def scored(value: float | None, interval: Any = None, sign: bool = False) -> Cel
         return Cell("undefined")
     texts = [f"{entry:{'+' if sign else ''}.3f}".replace("-", "−") for entry in (value, *(interval or ()))]
     return Cell(texts[0], " to ".join(texts[1:]))
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

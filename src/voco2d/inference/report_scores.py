@@ -11,7 +11,8 @@ from voco2d.evaluation.calibration import reliability_curve
 from voco2d.evaluation.evaluate import evaluate_paired
 from voco2d.evaluation.pairing import SCORED_TARGETS, Aggregate, Paired, pair
 from voco2d.evaluation.tables import ASSESSED
-from voco2d.inference.report_figures import Axis, Line, curve_chart
+from voco2d.inference.report_canvas import Axis
+from voco2d.inference.report_figures import Line, curve_chart
 from voco2d.inference.report_page import (
     Block,
     Bullets,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from voco2d.data.cohort import patient_digests
+from voco2d.errors import ConfigError
 from voco2d.methods.voco_args import PAPER_V2, VoCoArgs
 from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
@@ -75,18 +76,22 @@ def run_ablation(
 
     Raises:
         UsageError: `out` holds something else.
+        ConfigError: The method is another.
         StoreError: The store can't be used.
     """
+    base = args.method
+    if not isinstance(base, VoCoArgs):
+        raise ConfigError(f"method.name={base.name}: the ablation is of voco's corrections")
     volumes = VolumeStore(store)
     kept_back = held_out_patients(volumes.index["patient_id"].astype(str), held_out)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "held_out.json", json.dumps({"digests": patient_digests(kept_back)}, indent=1) + "\n")
     rows = []
-    for arm, seed in _jobs(args.method, seeds):
+    for arm, seed in _jobs(base, seeds):
         run = out / f"{arm.name.replace(' ', '_')}-seed{seed}"
         _log.info("%s, seed %d", arm.name, seed)
         pretrain(store, run, replace(args, method=arm.method, seed=seed), resume=True, exclude_patients=kept_back)
-        rows.append(_measure(arm, seed, run, volumes, kept_back, args))
+        rows.append(_measure(arm, seed, run, volumes, kept_back, base, args.steps))
         table = pd.DataFrame(rows)
         write_text(out / "ablation.csv", table.to_csv(index=False))
     return pd.DataFrame(rows)
@@ -106,7 +111,7 @@ def _jobs(base: VoCoArgs, seeds: Sequence[int]) -> Iterator[tuple[Arm, int]]:
 
 
 def _measure(
-    arm: Arm, seed: int, run: Path, store: VolumeStore, patients: Sequence[str], args: PretrainArgs
+    arm: Arm, seed: int, run: Path, store: VolumeStore, patients: Sequence[str], base: VoCoArgs, steps: int
 ) -> Mapping[str, Any]:
     found = measure_localisation(run, store, patients)
     low, high = found.interval()
@@ -114,8 +119,8 @@ def _measure(
     return {
         "arm": arm.name,
         "seed": seed,
-        "changed": _changed(args.method, arm.method),
-        "steps": args.steps,
+        "changed": _changed(base, arm.method),
+        "steps": steps,
         "volumes": len(found.hits),
         "localisation_accuracy": found.accuracy,
         "low": low,

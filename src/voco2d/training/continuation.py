@@ -60,7 +60,7 @@ def _recorded_inputs(out: Path) -> Mapping[str, str]:
         return {}
     try:
         environment = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+        inputs: Mapping[str, str] = dict(environment["inputs"])
+    except (ValueError, KeyError, TypeError):  # damaged: there is nothing to compare with
         return {}
-    inputs: Mapping[str, str] = environment.get("inputs", {})
     return inputs

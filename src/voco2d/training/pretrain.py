@@ -1,18 +1,19 @@
 """Pretraining: from a store to a run folder with backbone weights."""
 
-import hashlib
+import json
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 
 from voco2d.config import to_tree
 from voco2d.data.cohort import patient_digests
-from voco2d.data.crop_dataset import CropDataset
+from voco2d.data.datasets import build_dataset
 from voco2d.data.pretrain_dataset import DataArgs, Share
 from voco2d.errors import CheckpointError
-from voco2d.methods.registry import METHODS
+from voco2d.methods.registry import build_method
 from voco2d.models.backbones import build_backbone, check_name
 from voco2d.models.checkpoint import backbone_state, read_weights
 from voco2d.models.shared_norm import share_norms
@@ -68,10 +69,13 @@ def pretrain(
     args = args or PretrainArgs()
     check_name(args.backbone)
     volumes = VolumeStore(store)
-    dataset = CropDataset(volumes, args.method, _data_args(args), exclude_patients)
-    inputs = {"store": str(store), "volumes": _fingerprint(volumes, dataset)}
+    dataset = build_dataset(volumes, args.method, _data_args(args), exclude_patients)
+    prepared = json.dumps(to_tree(volumes.preprocess_args), sort_keys=True)
+    kept = [int(volume) for volume in dataset.kept]
+    inputs = {"store": str(store), "preprocess": prepared, "volumes": volumes.fingerprint(kept)}
     if resume:
-        refuse_other_run(out, args, MAY_CHANGE, {"volumes": inputs["volumes"]}, {})
+        must_match = {name: inputs[name] for name in ("preprocess", "volumes")}
+        refuse_other_run(out, args, MAY_CHANGE, must_match, {})
         if _is_finished(out, args.steps):
             return out
     fabric = launch(args.device, args.precision, args.seed, args.devices, args.nodes)
@@ -109,15 +113,27 @@ def _build(args: PretrainArgs, fabric: Fabric, continues: bool) -> TrainingState
     start = read_initialisation(RANDOM if continues else args.init, args.backbone, IN_CHANS)
     backbone = build_backbone(args.backbone, in_chans=IN_CHANS)
     start.apply(backbone)
-    method = METHODS[args.method.name](backbone, args.method).to(fabric.device)
+    _compare(start.metadata, args)
+    method = build_method(backbone, args.method).to(fabric.device)
     same_start(method)
     if is_shared():
         share_norms(method)
     if args.compile:
         for network in method.networks().values():
-            network.get_submodule("backbone").compile()
+            if hasattr(network, "backbone"):
+                network.get_submodule("backbone").compile()
     optimizer = build_optimizer(method.parameters(), args.optim)
     return TrainingState(method, optimizer, build_schedule(optimizer, args.optim, args.horizon), fabric)
+
+
+def _compare(start: Mapping[str, Any], args: PretrainArgs) -> None:
+    """Warn where a start has seen other intensities than it is going to."""
+    known = start.get("window_hu")
+    if known is not None and list(known) != list(args.window_hu):
+        _log.warning(
+            "%s was trained on a window of %s HU, this run shows %s; set window_hu to the same unless you mean it",
+            args.init, list(known), list(args.window_hu),
+        )  # fmt: skip
 
 
 def _seen_before(args: PretrainArgs, run: Path) -> list[str]:
@@ -144,9 +160,3 @@ def _is_finished(out: Path, steps: int) -> bool:
         return False
     _log.info("%s is finished: %d of %d steps; nothing to do, unless you raise steps", out, saved[-1], steps)
     return True
-
-
-def _fingerprint(store: VolumeStore, dataset: CropDataset) -> str:
-    """Name the volumes that are shown, in their order."""
-    keys = "\n".join(store.index["key"].iloc[dataset.kept].astype(str))
-    return f"{len(dataset)} ({hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()})"

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from voco2d.config import Tree
 from voco2d.errors import ConfigError
+from voco2d.methods.registry import MethodArgs
 from voco2d.methods.voco_args import PAPER_V1, PAPER_V2, VoCoArgs
 from voco2d.training.optim import OptimArgs
 
@@ -38,7 +39,7 @@ class PretrainArgs:
         precision: `fp32`, `bf16` or `fp16`.
         window_hu: HU that become 0 and 1.
         schedule_steps: Steps over which the learning rate and the teacher's momentum run; None takes `steps`.
-        method: The method and its settings.
+        method: The method and its settings; `method.name` chooses which settings there are.
         optim: The optimizer and its schedule.
     """
 
@@ -59,7 +60,7 @@ class PretrainArgs:
     residency: Literal["auto", "disk", "device"] = "auto"
     window_hu: tuple[float, float] = (-175.0, 250.0)
     schedule_steps: int | None = None
-    method: VoCoArgs = field(default_factory=VoCoArgs)
+    method: MethodArgs = field(default_factory=VoCoArgs)
     optim: OptimArgs = field(default_factory=lambda: OptimArgs(lr=3e-4, warmup_steps=1000))
 
     def __post_init__(self) -> None:
@@ -78,6 +79,11 @@ class PretrainArgs:
     def horizon(self) -> int:
         """Steps over which the schedules run."""
         return self.schedule_steps or self.steps
+
+    @property
+    def images_per_step(self) -> int:
+        """Images the student encodes in a step, over all devices; what equal compute is told by."""
+        return self.batch_size * self.method.images_per_volume
 
 
 _PAPER: Mapping[str, Any] = {
@@ -100,5 +106,12 @@ PRESETS: Mapping[str, Tree] = {
     "voco2d": {},
     "paper-v2": {**_PAPER, "method": dict(PAPER_V2)},
     "paper-v1": {**_PAPER, "batch_size": 1, "method": dict(PAPER_V1)},
+    "simclr": {"batch_size": 22, "method": {"name": "simclr"}},
+    "byol": {"batch_size": 22, "method": {"name": "byol"}},
+    "dino": {"batch_size": 22, "method": {"name": "dino"}},
+    "simmim": {"batch_size": 44, "method": {"name": "simmim"}},
 }
-"""What differs from the defaults. The paper uses its checkpoints at 30k and 60k steps of a schedule of 250k."""
+"""What differs from the defaults. The paper uses its checkpoints at 30k and 60k steps of a schedule of 250k.
+
+The methods on views take as many volumes as make a step of as many images as one of `voco2d`.
+"""

@@ -79,7 +79,8 @@ class RunDir:
         file = self.path / METRICS_NAME
         if not file.is_file():
             return []
-        records = (_parse(line) for line in file.read_text(encoding="utf-8").splitlines())
+        text = file.read_text(encoding="utf-8", errors="replace")
+        records = (_parse(line) for line in text.splitlines())
         return [record for record in records if record is not None]
 
     def keep_log(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
@@ -129,7 +130,7 @@ def _environment() -> dict[str, Any]:
 
 def _read_environment(path: Path) -> dict[str, Any] | None:
     file = path / ENVIRONMENT_NAME
-    return _parse(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return _parse(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else None
 
 
 def _resumptions(begun: Mapping[str, Any] | None) -> list[str]:

@@ -1,0 +1,116 @@
+"""An alarm over the log of a pretraining run: names a symptom once an episode, and stops the run if asked."""
+
+import logging
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from voco2d.errors import TrainingStoppedError
+from voco2d.training.symptoms import SYMPTOMS, AlarmArgs, Watched
+
+_log = logging.getLogger(__name__)
+
+_KEYS = (
+    "step", "loss", "lr", "nonfinite_grads", "effective_rank", "feature_std", "similarity_std",
+    "localisation_accuracy", "localisation_chance",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """A symptom and the step at which it was noticed.
+
+    Args:
+        name: A key of `SYMPTOMS`.
+        step: Steps done.
+        told: What is wrong, the value and its limit, and what may help.
+    """
+
+    name: str
+    step: int
+    told: str
+
+    def __str__(self) -> str:
+        return f"step {self.step}: {self.name}: {self.told}"
+
+
+class Alarm:
+    """Judges the records of a run as they come.
+
+    Args:
+        args: Settings.
+        warmup_steps: Steps in which a loss may stand still and crops may not be found.
+    """
+
+    def __init__(self, args: AlarmArgs, warmup_steps: int = 0) -> None:
+        self._args = args
+        self._warmup = warmup_steps
+        self._past: deque[Watched] = deque()
+        self._highest_lr = 0.0
+        self._active: dict[str, Symptom] = {}
+
+    def check(self, record: Mapping[str, Any]) -> tuple[Symptom, ...]:
+        """Take in a record, warn of the symptoms that begin with it, and return them.
+
+        Args:
+            record: As it is logged; needs `step`, above that of the record before.
+        """
+        begun = self._judge(record)
+        for symptom in begun:
+            _log.warning("%s", symptom)
+        return begun
+
+    def replay(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take in the log of a run that is continued, without warning again."""
+        for record in records:
+            self._judge(record)
+
+    def stop_if_asked(self) -> None:
+        """Stop the run where a symptom lasts and `stop` is on; call it after the checkpoint is saved.
+
+        Raises:
+            TrainingStoppedError: With the symptoms.
+        """
+        if self._args.stop and self._active:
+            told = "; ".join(str(symptom) for symptom in self._active.values())
+            raise TrainingStoppedError(f"{told}; stopped, to go on as it is continue with --resume alarm.stop=false")
+
+    @property
+    def stops(self) -> bool:
+        """Whether `stop_if_asked` would stop now, so that a checkpoint is due."""
+        return self._args.stop and bool(self._active)
+
+    def _judge(self, record: Mapping[str, Any]) -> tuple[Symptom, ...]:
+        numbers = {key: float(record[key]) for key in _KEYS if _is_finite(record.get(key))}
+        if "lr" in numbers:
+            self._highest_lr = max(self._highest_lr, numbers["lr"])
+            numbers["lr_share"] = numbers["lr"] / self._highest_lr if self._highest_lr else 1.0
+        step = int(numbers["step"])
+        self._past.append(numbers)
+        # one record more than the longest stretch, so that the stretch is known to be whole
+        while len(self._past) > 2 and self._past[1]["step"] <= step - self._args.longest:
+            self._past.popleft()
+        past = tuple(self._past)
+        trained = tuple(entry for entry in past if entry["step"] > self._warmup)
+        begun = []
+        for name, (tell, after_warmup) in SYMPTOMS.items():
+            stretch = trained if after_warmup else past
+            told = tell(stretch, self._args) if stretch else None
+            if told is None:
+                self._active.pop(name, None)
+            elif name not in self._active:
+                self._active[name] = Symptom(name, step, told)
+                begun.append(self._active[name])
+        return tuple(begun)
+
+
+def alarm_entry(begun: Iterable[Symptom]) -> dict[str, str]:
+    """Return what a record says of the symptoms that begin with it: `alarm`, their names; nothing without any."""
+    names = ", ".join(symptom.name for symptom in begun)
+    return {"alarm": names} if names else {}
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
