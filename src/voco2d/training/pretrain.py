@@ -19,15 +19,18 @@ from voco2d.models.checkpoint import backbone_state, read_weights
 from voco2d.models.shared_norm import share_norms
 from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
+from voco2d.training.alarm import Alarm
 from voco2d.training.continuation import refuse_other_run
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import MAY_CHANGE, PRESETS, PretrainArgs
 from voco2d.training.pretrain_checkpoint import TrainingState, saved_steps, weights_path
 from voco2d.training.pretrain_loop import PretrainLoop
-from voco2d.training.processes import first_does, is_shared, same_start
+from voco2d.training.probe import Probe
+from voco2d.training.processes import first_does, is_first, is_shared, same_start
 from voco2d.training.run_dir import RunDir
 from voco2d.training.trainer import launch
+from voco2d.training.writers import check_writers, open_writers
 
 __all__ = ["KIND", "PRESETS", "PretrainArgs", "pretrain"]
 
@@ -62,12 +65,15 @@ def pretrain(
     Raises:
         UsageError: A path or setting is wrong, or `out` holds another run.
         StoreError: The store can't be used, or no volume is left.
+        LabelError: The table of the probe can't be used.
         CheckpointError: Weights can't be had or read.
         NonFiniteLossError: The loss became NaN or infinite.
         DeviceMemoryError: A step takes more memory than there is.
+        TrainingStoppedError: The alarm was asked to stop a run that shows a symptom.
     """
     args = args or PretrainArgs()
     check_name(args.backbone)
+    check_writers(args.writers)
     volumes = VolumeStore(store)
     dataset = build_dataset(volumes, args.method, _data_args(args), exclude_patients)
     prepared = json.dumps(to_tree(volumes.preprocess_args), sort_keys=True)
@@ -78,6 +84,7 @@ def pretrain(
         refuse_other_run(out, args, MAY_CHANGE, must_match, {})
         if _is_finished(out, args.steps):
             return out
+    probe = _build_probe(volumes, args, exclude_patients)
     fabric = launch(args.device, args.precision, args.seed, args.devices, args.nodes)
     dataset.take(Share(fabric.global_rank, fabric.world_size))
     state = _build(args, fabric, continues=resume and bool(saved_steps(out)))
@@ -95,12 +102,22 @@ def pretrain(
         "init": args.init,
         "patients_seen": sorted({*patient_digests(dataset.patients), *_seen_before(args, run.path)}),
     }
-    PretrainLoop(state, dataset, run, args, metadata).run(start)
+    alarm = Alarm(args.alarm, args.optim.warmup_steps)
+    alarm.replay(run.read_log())
+    writers = args.writers if is_first() else ()
+    with open_writers(writers, run.path, to_tree(args), start) as write:
+        PretrainLoop(state, dataset, run, args, metadata, alarm, probe, write).run(start)
     return run.path
 
 
 def _data_args(args: PretrainArgs) -> DataArgs:
     return DataArgs(args.window_hu, args.batch_size, args.seed, args.method.shuffle, args.residency)
+
+
+def _build_probe(volumes: VolumeStore, args: PretrainArgs, exclude_patients: Collection[str]) -> Probe | None:
+    if args.probe.labels is None:
+        return None
+    return Probe(volumes, args.probe, args.window_hu, exclude_patients, args.seed)
 
 
 def _open(out: Path, args: PretrainArgs, inputs: Mapping[str, str], resume: bool) -> None:

@@ -9,8 +9,14 @@ from voco2d.errors import ConfigError
 from voco2d.methods.registry import MethodArgs
 from voco2d.methods.voco_args import PAPER_V1, PAPER_V2, VoCoArgs
 from voco2d.training.optim import OptimArgs
+from voco2d.training.probe import ProbeArgs
+from voco2d.training.symptoms import AlarmArgs
+from voco2d.training.writers import WriterName
 
-MAY_CHANGE = ("steps", "checkpoint_every", "keep_checkpoints", "log_every", "device", "devices", "nodes", "residency")
+MAY_CHANGE = (
+    "steps", "checkpoint_every", "keep_checkpoints", "log_every", "device", "devices", "nodes", "residency", "alarm",
+    "probe", "writers",
+)  # fmt: skip
 """Keys in which a continued run may differ from what it was."""
 
 
@@ -39,6 +45,9 @@ class PretrainArgs:
         precision: `fp32`, `bf16` or `fp16`.
         window_hu: HU that become 0 and 1.
         schedule_steps: Steps over which the learning rate and the teacher's momentum run; None takes `steps`.
+        writers: Where records go besides `metrics.jsonl`: `tensorboard`, `mlflow`, `wandb`.
+        alarm: When the run counts as sick, and whether it then stops.
+        probe: How its features are probed on labelled patients; off without `probe.labels`.
         method: The method and its settings; `method.name` chooses which settings there are.
         optim: The optimizer and its schedule.
     """
@@ -60,6 +69,9 @@ class PretrainArgs:
     residency: Literal["auto", "disk", "device"] = "auto"
     window_hu: tuple[float, float] = (-175.0, 250.0)
     schedule_steps: int | None = None
+    writers: tuple[WriterName, ...] = ("tensorboard",)
+    alarm: AlarmArgs = field(default_factory=AlarmArgs)
+    probe: ProbeArgs = field(default_factory=ProbeArgs)
     method: MethodArgs = field(default_factory=VoCoArgs)
     optim: OptimArgs = field(default_factory=lambda: OptimArgs(lr=3e-4, warmup_steps=1000))
 

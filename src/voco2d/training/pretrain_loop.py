@@ -2,11 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -15,12 +15,16 @@ from voco2d.data.pretrain_dataset import PretrainDataset
 from voco2d.errors import DeviceMemoryError, NonFiniteLossError
 from voco2d.methods.method import Batch, StepOutput
 from voco2d.progress import Progress
+from voco2d.training.alarm import Alarm, alarm_entry
 from voco2d.training.gradients import Chance, compute_gradients
 from voco2d.training.monitor import Monitor
 from voco2d.training.pretrain_args import PretrainArgs
 from voco2d.training.pretrain_checkpoint import TrainingState, save_tensors
+from voco2d.training.probe import Probe
 from voco2d.training.processes import first_does, is_first
-from voco2d.training.run_dir import RunDir
+from voco2d.training.run_dir import Record, RunDir
+
+_PROBED: Final = "student.backbone"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,9 @@ class PretrainLoop:
         folder: Where it writes.
         args: Settings.
         metadata: What a checkpoint says of itself.
+        alarm: Judges what is logged; only the first process's is asked.
+        probe: Measures the backbone now and then, or None.
+        write: Takes each record besides the run folder.
     """
 
     state: TrainingState
@@ -40,6 +47,9 @@ class PretrainLoop:
     folder: RunDir
     args: PretrainArgs
     metadata: Mapping[str, Any]
+    alarm: Alarm
+    probe: Probe | None
+    write: Callable[[Record], None]
 
     def run(self, start: int) -> None:
         """Run the steps after `start`.
@@ -47,6 +57,7 @@ class PretrainLoop:
         Raises:
             NonFiniteLossError: The loss became NaN or infinite.
             DeviceMemoryError: A step takes more memory than there is.
+            TrainingStoppedError: The alarm stops the run; its last step has a checkpoint.
         """
         args, clock = self.args, _Clock(self.dataset, start)
         monitor = Monitor()
@@ -60,13 +71,13 @@ class PretrainLoop:
                 monitor.watch(output, norm)
                 note = ""
                 saves = step % args.checkpoint_every == 0 or step == args.steps
-                if saves or step % args.log_every == 0:
-                    record = {"step": step, **monitor.summary(step), "lr": rate, **self._measured(), **clock.read(step)}
-                    first_does(partial(self.folder.log, record))
+                probes = self.probe is not None and self.probe.is_due(step)
+                if saves or probes or step % args.log_every == 0:
+                    record = {**monitor.summary(step), "lr": rate, **self._measured(), **clock.read(step)}
                     note = _note(record)
-                if saves:
-                    keep = args.keep_checkpoints
-                    first_does(partial(self.state.save, self.folder.path, step, self.metadata, keep))
+                    first_does(partial(self._tell, record, probes))
+                    first_does(partial(self._save, step, saves))
+                    clock.skip()
                 progress.advance(note=note)
 
     def step(self, batch: Batch, step: int) -> tuple[StepOutput, Tensor]:
@@ -88,6 +99,20 @@ class PretrainLoop:
         state.schedule.step()
         state.method.after_step(step / args.horizon)
         return output, norm
+
+    def _tell(self, record: Record, probes: bool) -> None:
+        """Probe if it is time, judge, and write the record everywhere."""
+        if probes and self.probe is not None:
+            record = {**record, **self.probe.measure(self.state.method.get_submodule(_PROBED))}
+        record = {**record, **alarm_entry(self.alarm.check(record))}
+        self.folder.log(record)
+        self.write(record)
+
+    def _save(self, step: int, due: bool) -> None:
+        """Write a checkpoint if it is due or the alarm is about to stop the run, and let it."""
+        if due or self.alarm.stops:
+            self.state.save(self.folder.path, step, self.metadata, self.args.keep_checkpoints)
+        self.alarm.stop_if_asked()
 
     def _measured(self) -> dict[str, float]:
         distance = self.state.method.teacher_distance()
@@ -133,9 +158,13 @@ class _Clock:
         self._begin(step)
         return {"seconds": passed / steps, "wait_share": waited / max(passed, 1e-9)}
 
+    def skip(self) -> None:
+        """Leave out the time since the last reading, which was no step's."""
+        self._since, self._waited = time.monotonic(), self._dataset.waited_seconds
+
     def _begin(self, step: int) -> None:
         self._step = step
-        self._since, self._waited = time.monotonic(), self._dataset.waited_seconds
+        self.skip()
 
 
 @contextmanager
