@@ -170,7 +170,11 @@ def _cohort(parser: argparse.ArgumentParser) -> None:
 def _pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=_location, metavar="STORE", help="made by `voco2d prepare`")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
-    parser.add_argument("--config", metavar="PRESET|FILE", help="voco2d (default), paper-v2, paper-v1, simclr, byol, dino, simmim, or a YAML file")
+    parser.add_argument(
+        "--config",
+        metavar="PRESET|FILE",
+        help="voco2d (default), paper-v2, paper-v1, simclr, byol, dino, simmim, or a YAML file",
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument(
         "--exclude", type=Path, metavar="CSV", help="table whose patient_id column must never be pretrained on"

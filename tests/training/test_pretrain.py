@@ -377,3 +377,19 @@ def test_a_checkpoint_of_another_run_gives_way_to_the_one_before(
     pretrain(store, halfway, replace(ARGS, checkpoint_every=6), resume=True)
     assert "not of this run" in caplog.text
     assert_same_weights(finished, halfway, 6)
+
+
+def test_compiling_changes_neither_weights_nor_their_names(
+    store: Path, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dynamo's tracing and without a compiler of C++, which a test can't expect to find."""
+    compiled: list[torch.nn.Module] = []
+
+    def trace(module: torch.nn.Module) -> None:
+        compiled.append(module)
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    run = pretrain(store, tmp_path / "run", replace(ARGS, compile=True))
+    assert len(compiled) == 2
+    assert_same_weights(finished, run, 6)
