@@ -51,7 +51,8 @@ def line_chart(
     Args:
         title: Stands above the chart and, with the labels, in the alternative text.
         x: Horizontal axis.
-        y: Vertical axis; where it is to be logarithmic and a line has no value above 0, it stays linear.
+        y: Vertical axis; where it is to be logarithmic and values are not all above 0 or lie within a decade, which
+            would leave no tick, it stays linear.
         lines: In the order of the legend.
         caption: Stands below the chart.
         smooth: Draw a long line pale and its running mean over it.
@@ -61,8 +62,7 @@ def line_chart(
         canvas, axes = new_canvas(title, x, y)
         for number, line in enumerate(lines):
             _draw_line(axes, line, number, smooth)
-        positive = all(bool((line.y[np.isfinite(line.y)] > 0).all()) for line in lines)
-        if y.log and positive:
+        if y.log and _spans_a_decade(lines):
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             axes.yaxis.set_minor_formatter(NullFormatter())
@@ -195,6 +195,11 @@ def draw_marks(axes: Axes, marks: Sequence[Mark]) -> None:
         place: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "top"}
         name = _drawable(mark.label)
         axes.annotate(name, (mark.x, 1.0), (3, -2), rotation=90, fontsize=8, color="#B00020", **place)
+
+
+def _spans_a_decade(lines: Sequence[Line]) -> bool:
+    values = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
+    return bool(len(values) and values.min() > 0 and values.max() > 10 * values.min())
 
 
 def _told(marks: Sequence[Mark]) -> str:
