@@ -7,6 +7,7 @@ import pandas as pd
 
 from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.pairing import Aggregate, Paired, pair
+from voco2d.targets import TARGETS
 
 
 def align(labels: pd.DataFrame, predictions: Sequence[pd.DataFrame], aggregate: Aggregate = "max") -> list[Paired]:
@@ -50,6 +51,16 @@ def stack_rows(first: Paired, second: Paired) -> Paired:
         },
         truth={name: np.concatenate([values, second.truth[name]]) for name, values in first.truth.items()},
     )
+
+
+def probability_table(paired: Paired) -> pd.DataFrame:
+    """Lay predictions out as a table: `patient_id` and the 13 classes."""
+    columns = {
+        column: values
+        for name, target in TARGETS.items()
+        for column, values in zip(target.columns, paired.probabilities[name].T, strict=True)
+    }
+    return pd.DataFrame({"patient_id": list(paired.patient_ids), **columns})
 
 
 def _sorted(paired: Paired) -> Paired:
