@@ -2,8 +2,8 @@
 
 Names: `rsna`, `rsna_organs`, `rsna.<target>`; the means over eight injuries `map`, `roc_auc`, `precision`, `recall`,
 `specificity`, `f1`, and over the paper's nine organ classes with `_organs9` behind; `<target>.<metric>` as in the tree
-of `scores.score_tree`, `log_loss`, `ece` and `brier` among them; `<target>.<class>.<metric>` for one class; `ece` and
-`brier`, the means over the six targets.
+of `scores.score_tree`, `log_loss`, `accuracy`, `ece` and `brier` among them; `<target>.<class>.<metric>` for one class;
+`ece` and `brier`, the means over the six targets.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,8 @@ from voco2d.targets import ORGANS, TARGETS
 
 _RANKINGS: Final = {"average_precision": weighted_average_precision, "roc_auc": weighted_roc_auc}
 _LOSSES: Final = ("weighted_log_loss", "log_loss", "ece", "brier")
-"""Kinds of parts that belong to a target as a whole; all are better when lower."""
+"""Kinds that are better when lower; they belong to a target as a whole, as accuracy does."""
+_WHOLE: Final = (*_LOSSES, "accuracy")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _part_values(
 ) -> Mapping[Part, Float[np.ndarray, " draws"]]:
     """Compute a part, and what comes with it for nothing."""
     name = part.target
-    if part.kind in _LOSSES:
+    if part.kind in _WHOLE:
         return {part: _target_value(paired, part, times)}
     positive = paired.truth[name] == part.grade
     if part.kind in _RANKINGS:
@@ -111,6 +112,8 @@ def _target_value(paired: Paired, part: Part, times: Float[np.ndarray, "N draws"
         value = (weights * row_losses(paired, name)) @ times / (weights @ times)
     elif part.kind == "log_loss":
         value = row_losses(paired, name) @ times / rows
+    elif part.kind == "accuracy":
+        value = (decide(paired.probabilities[name]) == paired.truth[name]).astype(np.float64) @ times / rows
     else:
         probability, injured = 1 - paired.probabilities[name][:, 0], paired.truth[name] > 0
         if part.kind == "brier":
@@ -136,7 +139,7 @@ def _all_measures() -> Iterable[Measure]:
     for name, part in weighted.items():
         yield Measure(f"rsna.{name}", (part,))
     for name, target in SCORED_TARGETS.items():
-        for kind in ("log_loss", "ece", "brier"):
+        for kind in ("log_loss", "accuracy", "ece", "brier"):
             yield Measure(f"{name}.{kind}", (Part(kind, name),))
         for metric in CLASS_METRICS:
             yield Measure(f"{name}.{metric}", tuple(Part(metric, name, grade) for grade in graded_classes(target)))

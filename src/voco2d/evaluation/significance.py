@@ -96,12 +96,14 @@ def _draw(generator: np.random.Generator, patients: int) -> Float[np.ndarray, " 
 
 
 def _score_draws(paired: Paired, draws: Float[np.ndarray, "N draws"]) -> Tree:
-    plain, weighted = {}, {}
+    whole, weighted = {}, {}
     for name in SCORED_TARGETS:
         losses, weights = row_losses(paired, name), row_weights(paired, name)
-        plain[name] = losses @ draws / draws.sum(axis=0)
+        right = (decide(paired.probabilities[name]) == paired.truth[name]).astype(np.float64)
+        loss, accuracy = np.stack([losses, right]) @ draws / draws.sum(axis=0)
+        whole[name] = {"log_loss": loss, "accuracy": accuracy}
         weighted[name] = (weights * losses) @ draws / (weights @ draws)
-    return score_tree(_class_values(paired, draws), plain, weighted)
+    return score_tree(_class_values(paired, draws), whole, weighted)
 
 
 def _class_values(paired: Paired, draws: Float[np.ndarray, "N draws"]) -> ClassValues:
