@@ -26,10 +26,15 @@ def align(labels: pd.DataFrame, predictions: Sequence[pd.DataFrame], aggregate: 
         raise UsageError("there is no prediction table; give at least one")
     if aggregate == "none":
         raise UsageError("aggregate 'none' leaves several rows a patient, whose order no two tables share; use max")
-    tables = [_sorted(pair(table, labels, aggregate)) for table in predictions]
+    tables = [sort_rows(pair(table, labels, aggregate)) for table in predictions]
     if any(table.patient_ids != tables[0].patient_ids for table in tables):
         raise LabelError("the prediction tables cover different patients; predict the same patients with all")
     return tables
+
+
+def sort_rows(paired: Paired) -> Paired:
+    """Bring the rows into the order of their patients' ids."""
+    return choose_rows(paired, np.argsort(np.asarray(paired.patient_ids, dtype=str), kind="stable"))
 
 
 def choose_rows(paired: Paired, rows: np.ndarray) -> Paired:
@@ -61,7 +66,3 @@ def probability_table(paired: Paired) -> pd.DataFrame:
         for column, values in zip(target.columns, paired.probabilities[name].T, strict=True)
     }
     return pd.DataFrame({"patient_id": list(paired.patient_ids), **columns})
-
-
-def _sorted(paired: Paired) -> Paired:
-    return choose_rows(paired, np.argsort(np.asarray(paired.patient_ids, dtype=str), kind="stable"))

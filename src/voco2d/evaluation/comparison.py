@@ -115,13 +115,27 @@ def compare(
         LabelError: As `pairing.pair`, or the tables cover different patients.
         UsageError: A metric is unknown, a number is below 1, or the arms have no seed or not the same number.
     """
-    if len(first) != len(second):
-        raise UsageError(f"{len(first)} seeds against {len(second)}: a comparison takes as many of both arms")
+    tables = align(labels, [*first, *second], aggregate)
+    arms = tables[: len(first)], tables[len(first) :]
+    return compare_aligned(*arms, metrics, resamples, seed, permutations=permutations, resample_seeds=resample_seeds)
+
+
+def compare_aligned(
+    before: Sequence[Paired],
+    after: Sequence[Paired],
+    metrics: Sequence[str],
+    resamples: int = 1000,
+    seed: int = 0,
+    *,
+    permutations: int = PERMUTATIONS,
+    resample_seeds: bool = False,
+) -> list[Comparison]:
+    """Compare two arms that `alignment.align` has joined already; otherwise as `compare`."""
+    if len(before) != len(after):
+        raise UsageError(f"{len(before)} seeds against {len(after)}: a comparison takes as many of both arms")
     measures = _checked(metrics, resamples)
     if permutations < 1:
         raise UsageError(f"{permutations} is not a number of permutations; use {PERMUTATIONS}")
-    tables = align(labels, [*first, *second], aggregate)
-    before, after = tables[: len(first)], tables[len(first) :]
     left, right = _points(before, measures), _points(after, measures)
     drawn = _difference(
         _resampled(before, measures, resamples, seed, resample_seeds),

@@ -1,4 +1,4 @@
-"""`voco2d ensemble` writes its three files, and says what is wrong in one line."""
+"""`voco2d ensemble` and `voco2d evaluate` write their files, and say what is wrong in one line."""
 
 import json
 from collections.abc import Callable
@@ -53,3 +53,21 @@ def test_wrong_use(files: dict[str, Path], run: Run, tmp_path: Path):
     code, _, error = run("ensemble", *words, "--sample", files["one"])
     assert (code, "--sample goes with --test" in error) == (2, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_scores_subgroups_on_the_screen_in_the_file_and_on_the_page(
+    files: dict[str, Path], run: Run, tmp_path: Path
+):
+    sites = tmp_path / "sites.csv"
+    pd.DataFrame({"patient_id": np.arange(60), "site": ["north", "south"] * 30}).to_csv(sites, index=False)
+    out = tmp_path / "scores"
+    words = ("evaluate", files["one"], "--labels", files["labels"], "--out", out, "--subgroups")
+    code, printed, _ = run(*words, sites, "--bootstrap", 20)
+    assert code == 0
+    assert "north" in printed
+    told = json.loads((out / "scores.json").read_text())["subgroups"]["site"]
+    assert told["north"]["n_patients"] == 30
+    assert told["south"]["intervals"]["rsna"][0] < told["south"]["rsna"]
+    assert "Subgroups" in (out / "report.html").read_text()
+    code, _, error = run(*words, tmp_path / "nowhere.csv")
+    assert (code, "no such file" in error) == (2, True)
