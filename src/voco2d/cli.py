@@ -227,6 +227,18 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_count, default=0, help="of the bootstrap (default %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for scores.json and report.html")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores for machines")
+    parser.add_argument("--subgroups", type=Path, metavar="CSV", help="patient_id and columns to score the values of")
+
+
+def _ensemble(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("predictions", nargs="+", type=Path, metavar="OOF", help="out-of-fold predictions, one a model")
+    parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help="as RSNA's train.csv")
+    _out(parser, "folder for weights.json, oof_predictions.csv and, with --test, submission.csv")
+    parser.add_argument("--folds", type=Path, metavar="CSV", help="patient_id and fold (default: five, stratified)")
+    parser.add_argument("--test", nargs="+", type=Path, metavar="PRED", help="predictions to blend, in the same order")
+    parser.add_argument("--sample", type=Path, metavar="CSV", help="sample submission that the submission must match")
+    parser.add_argument("--scaling", choices=("none", "temperature", "classes"), default="none", help="of each target")
+    parser.add_argument("--aggregate", choices=("max", "mean"), default="max", help="default %(default)s")
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
@@ -300,6 +312,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("study", "compare arms: with --ablation, which of 2D-VoCo's corrections matter", _study),
     ("predict", "grade raw scans with a trained classifier", _predict),
     ("evaluate", "score a table of predictions", _evaluate),
+    ("ensemble", "blend models with weights fitted on out-of-fold predictions", _ensemble),
     ("report", "write the HTML page of a run", _report),
     ("convert", "write a checkpoint's backbone for plain timm or the Hugging Face hub", _convert),
     ("bench", "measure time and memory of a step, beside the paper's code", _bench),

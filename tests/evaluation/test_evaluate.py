@@ -86,21 +86,32 @@ def in_our_format(path: Path) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+COUNTED = ("accuracy", "precision", "recall", "specificity", "f1")
+MODELS = ("lstm_efficientnetb0", "mil_efficientnetb0")
+
+
 @pytest.mark.realdata
-@pytest.mark.parametrize("model", ["lstm_efficientnetb0", "mil_efficientnetb0"])
-def test_reproduces_the_published_scores(real_data: Path, model: str):
-    """Every published value but accuracy agrees; for organs those are means over three classes."""
+@pytest.mark.parametrize("model", MODELS)
+def test_reproduces_every_published_score(real_data: Path, model: str):
+    """All 45 numbers a model: counts to the last digit, rankings to 12, losses to the float32 of its probabilities.
+
+    For organs precision, recall and F1 are means over three classes. Their tables are not renormalised, and the three
+    probabilities of an organ, written in 32 bits, miss 1 by up to 2e-7.
+    """
     folder = real_data / "rsna" / "oof" / model
     published = pd.read_csv(folder / "oof_scores.csv", index_col="target")
     labels = read_label_table(real_data / "rsna" / "train.csv")
     result = evaluate(in_our_format(folder / "oof_predictions.csv"), labels, aggregate="none")
     assert (result["n_rows"], result["n_patients"]) == (4711, 3147)
+    compared = 0
     for name in [*TARGETS, "any_injury"]:
-        theirs = published.loc[PUBLISHED.get(name, name)]
-        assert result["rsna"][name] == pytest.approx(theirs["sample_weighted_log_loss"], abs=1e-6)
-        for metric in ("log_loss", "precision", "recall", "specificity", "f1", "roc_auc", "average_precision"):
-            if pd.notna(theirs[metric]):
-                assert result["targets"][name][metric] == pytest.approx(theirs[metric], abs=1e-6), (name, metric)
+        theirs, ours = published.loc[PUBLISHED.get(name, name)], result["targets"][name]
+        ours = {**ours, "sample_weighted_log_loss": result["rsna"][name]}
+        for metric, value in theirs.dropna().items():
+            close = 1e-15 if metric in COUNTED else 1e-12 if "log_loss" not in metric else 2e-8
+            assert ours[metric] == pytest.approx(value, rel=0, abs=close), (name, metric)
+            compared += 1
+    assert compared == 3 * 9 + 3 * 6
 
 
 @pytest.mark.realdata

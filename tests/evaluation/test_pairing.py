@@ -42,8 +42,8 @@ def test_what_is_left_out_or_changed_is_counted(tables):
     np.testing.assert_allclose(paired.probabilities["bowel"][0], [0.25, 0.75])
     assert [warning.split(" ")[:3] for warning in paired.warnings] == [
         ["1", "of", "5"],
-        ["2", "of", "6"],
         ["1", "of", "4"],
+        ["2", "of", "6"],
     ]
 
 

@@ -183,7 +183,7 @@ def test_predictions_are_listed(tmp_path: Path):
 def test_scores_without_intervals_and_figures_that_are_images():
     section = scores_section(*tables(30), bootstrap=0)
     galleries = [block for block in section.blocks if isinstance(block, Gallery)]
-    assert [len(gallery.figures) for gallery in galleries] == [6, 6, 1]
+    assert [len(gallery.figures) for gallery in galleries] == [6, 6, 6]
     kind, content = galleries[0].figures[0].source.split(",")
     assert kind == "data:image/svg+xml;base64"
     svg = base64.b64decode(content).decode()

@@ -1,15 +1,19 @@
 """Everything `voco2d evaluate` says about one prediction table."""
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from voco2d.evaluation.calibration import brier_score, expected_calibration_error
+from voco2d.evaluation.delong import area_under_curve
 from voco2d.evaluation.pairing import SCORED_TARGETS, Aggregate, Paired, pair
 from voco2d.evaluation.scores import Tree, point_scores
 from voco2d.evaluation.significance import CONFIDENCE, intervals, resampled_scores
+from voco2d.evaluation.subgroups import known_groups, subgroup_scores
+from voco2d.evaluation.tables import check_predictions
 
 
 def evaluate(
@@ -18,6 +22,7 @@ def evaluate(
     aggregate: Aggregate = "max",
     bootstrap: int = 0,
     seed: int = 0,
+    groups: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Score a prediction table; the result goes into JSON as it is.
 
@@ -27,25 +32,34 @@ def evaluate(
         aggregate: How the series of a patient become one row, see `pairing.pair`.
         bootstrap: Resamples for 95 % intervals; 0 for none.
         seed: Of the resamples.
+        groups: Subgroups to score as well, as `subgroups.group_patients` returns them; how many series a patient has
+            is one by itself where that differs.
 
     Returns:
         The tree of `scores.score_tree`, undefined leaves None, where each target has besides `n` (rows scored) and each
-        of its classes `n` (rows of that class); `calibration` {target: {`ece`, `brier`}} of 1 − p(healthy);
-        `aggregate`, `n_rows`, `n_patients`, `warnings`. With `bootstrap`: `bootstrap` {`resamples`, `seed`,
-        `confidence`} and `intervals`, the same tree with `[low, high]` at each leaf.
+        of its classes `n` (rows of that class); `calibration` {target: {`ece`, `brier`}} of 1 − p(healthy), with
+        their `mean` over the six; `delong` {target: {class: the fields of `delong.Area`, or None}} where a row is a
+        patient; `subgroups` as `subgroups.subgroup_scores`, where there are any; `aggregate`, `n_rows`, `n_patients`,
+        `warnings`. With `bootstrap`: `bootstrap` {`resamples`, `seed`, `confidence`} and `intervals`, the same tree
+        with `[low, high]` at each leaf.
 
     Raises:
         LabelError: As `pairing.pair`.
         UsageError: `aggregate` or `bootstrap` is not what it may be.
     """
-    return evaluate_paired(pair(predictions, labels, aggregate), aggregate, bootstrap, seed)
+    known = known_groups(check_predictions(predictions), groups)
+    return evaluate_paired(pair(predictions, labels, aggregate), aggregate, bootstrap, seed, known)
 
 
-def evaluate_paired(paired: Paired, aggregate: Aggregate, bootstrap: int = 0, seed: int = 0) -> dict[str, Any]:
+def evaluate_paired(
+    paired: Paired, aggregate: Aggregate, bootstrap: int = 0, seed: int = 0, groups: pd.DataFrame | None = None
+) -> dict[str, Any]:
     """Score what `pairing.pair` has joined; otherwise as `evaluate`."""
     scores = point_scores(paired)
     result: dict[str, Any] = _with_counts(_nullable(scores), paired)
     result["calibration"] = _calibration(paired)
+    if aggregate != "none":
+        result["delong"] = _areas(paired)
     result |= {"aggregate": aggregate, "n_rows": len(paired), "n_patients": len(set(paired.patient_ids))}
     result["warnings"] = [*paired.warnings, *_class_warnings(paired, scores)]
     if bootstrap:
@@ -53,6 +67,9 @@ def evaluate_paired(paired: Paired, aggregate: Aggregate, bootstrap: int = 0, se
         result["bootstrap"] = {"resamples": bootstrap, "seed": seed, "confidence": CONFIDENCE}
         result["intervals"] = intervals(scores, resampled)
         result["warnings"] += _resample_warnings(scores, resampled, bootstrap)
+    if groups is not None:
+        result["subgroups"], told = subgroup_scores(paired, groups, bootstrap, seed)
+        result["warnings"] += told
     return result
 
 
@@ -79,7 +96,20 @@ def _calibration(paired: Paired) -> dict[str, dict[str, float]]:
             "ece": expected_calibration_error(injured, probability),
             "brier": brier_score(injured, probability),
         }
-    return values
+    mean = {key: float(np.mean([entry[key] for entry in values.values()])) for key in ("ece", "brier")}
+    return {**values, "mean": mean}
+
+
+def _areas(paired: Paired) -> dict[str, dict[str, dict[str, float] | None]]:
+    areas: dict[str, dict[str, dict[str, float] | None]] = {}
+    for name, target in SCORED_TARGETS.items():
+        areas[name] = {}
+        for index, grade in enumerate(target.classes):
+            positive = paired.truth[name] == index
+            told = 2 <= positive.sum() <= len(positive) - 2
+            area = area_under_curve(positive, paired.probabilities[name][:, index]) if told else None
+            areas[name][grade] = None if area is None else asdict(area)
+    return areas
 
 
 def _class_warnings(paired: Paired, scores: Tree) -> list[str]:

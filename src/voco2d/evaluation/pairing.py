@@ -61,19 +61,12 @@ def pair(predictions: pd.DataFrame, labels: pd.DataFrame, aggregate: Aggregate =
     """
     check_aggregate(aggregate)
     predictions, labels = check_predictions(predictions), check_labels(labels)
-    predictions, warnings = _assessed(predictions)
     labels = labels.set_index("patient_id")
-    _refuse_unknown(predictions["patient_id"], labels.index)
-    unpredicted = len(labels.index.difference(pd.Index(predictions["patient_id"])))
+    _refuse_unknown(predictions, labels.index)
+    rows, warnings = aggregate_rows(predictions, aggregate)
+    unpredicted = len(labels.index.difference(pd.Index(rows["patient_id"])))
     if unpredicted:
         warnings.append(f"{unpredicted} of {len(labels)} labelled patients have no prediction and are left out")
-    rows, far = _renormalise(predictions[["patient_id", *CLASS_COLUMNS]])
-    if far:
-        warnings.append(f"{far} of {len(rows)} rows had probabilities that do not sum to 1 and were renormalised")
-    if aggregate != "none":
-        rows, _ = _renormalise(
-            rows.groupby("patient_id", sort=False, as_index=False)[list(CLASS_COLUMNS)].agg(aggregate)
-        )
     truth = labels.loc[rows["patient_id"], list(CLASS_COLUMNS)]
     return Paired(
         patient_ids=tuple(rows["patient_id"]),
@@ -86,6 +79,32 @@ def pair(predictions: pd.DataFrame, labels: pd.DataFrame, aggregate: Aggregate =
         },
         warnings=tuple(warnings),
     )
+
+
+def aggregate_rows(predictions: pd.DataFrame, aggregate: Aggregate = "max") -> tuple[pd.DataFrame, list[str]]:
+    """Leave out what was not assessed, divide each target by its sum, and make one row of a patient's series.
+
+    Args:
+        predictions: As `tables.check_predictions` returns them.
+        aggregate: As in `pair`.
+
+    Returns:
+        `patient_id` and the 13 classes, patients in the order of their first rows; and what was left out or changed.
+
+    Raises:
+        LabelError: No row was assessed.
+    """
+    predictions, warnings = _assessed(predictions)
+    again = int(predictions.duplicated(["patient_id", "series_id"]).sum()) if "series_id" in predictions else 0
+    if again:
+        warnings.append(f"{again} of {len(predictions)} rows repeat the patient and series of an earlier row")
+    rows, far = _renormalise(predictions[["patient_id", *CLASS_COLUMNS]])
+    if far:
+        warnings.append(f"{far} of {len(rows)} rows had probabilities that do not sum to 1 and were renormalised")
+    if aggregate != "none":
+        classes = rows.groupby("patient_id", sort=False, as_index=False)[list(CLASS_COLUMNS)]
+        rows, _ = _renormalise(classes.agg(aggregate))
+    return rows, warnings
 
 
 def check_aggregate(aggregate: str) -> None:
@@ -111,7 +130,8 @@ def _assessed(predictions: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return predictions.loc[~left_out].reset_index(drop=True), warnings
 
 
-def _refuse_unknown(predicted: pd.Series, labelled: pd.Index) -> None:
+def _refuse_unknown(predictions: pd.DataFrame, labelled: pd.Index) -> None:
+    predicted = _assessed(predictions)[0]["patient_id"]
     unknown = np.flatnonzero(~predicted.isin(labelled).to_numpy())
     if len(unknown):
         patients = predicted.iloc[unknown].nunique()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from voco2d.evaluation.metrics import ClassValues, Values, class_metrics, summary, target_metrics
+from voco2d.evaluation.metrics import ClassValues, Values, class_metrics, decide, summary, target_metrics
 from voco2d.evaluation.pairing import SCORED_TARGETS, Paired
 from voco2d.evaluation.rsna_score import row_losses, row_weights, rsna_organs
 
@@ -12,29 +12,30 @@ Tree: TypeAlias = dict[str, Any]
 
 def point_scores(paired: Paired) -> Tree:
     """Score the rows as they are; each leaf is a float, NaN where undefined."""
-    plain, weighted = {}, {}
+    whole, weighted = {}, {}
     for name in SCORED_TARGETS:
         losses, weights = row_losses(paired, name), row_weights(paired, name)
-        plain[name] = float(losses.mean())
+        right = decide(paired.probabilities[name]) == paired.truth[name]
+        whole[name] = {"log_loss": float(losses.mean()), "accuracy": float(right.mean())}
         weighted[name] = float(weights @ losses / weights.sum())
-    return score_tree(class_metrics(paired), plain, weighted)
+    return score_tree(class_metrics(paired), whole, weighted)
 
 
-def score_tree(classes: ClassValues, plain: Mapping[str, Values], weighted: Mapping[str, Values]) -> Tree:
+def score_tree(classes: ClassValues, whole: Mapping[str, Mapping[str, Values]], weighted: Mapping[str, Values]) -> Tree:
     """Arrange values as `evaluate` returns them (DESIGN.md, 4).
 
     Args:
         classes: Values of each class.
-        plain: Log loss of each target, each row counting once.
+        whole: `log_loss` and `accuracy` of each target, each row counting once.
         weighted: Log loss of each target with the sample weights of the RSNA score.
 
     Returns:
-        `rsna` {the six parts, `mean`}, `rsna_organs`, `map`, `precision`, `recall`, their `_organs9` companions, and
-        `targets`, where each of the six has the class metrics, `log_loss` and `classes` {class: class metrics}.
+        `rsna` {the six parts, `mean`}, `rsna_organs`, `map`, the other means of `metrics.summary`, and `targets`, where
+        each of the six has the class metrics, `log_loss`, `accuracy` and `classes` {class: class metrics}.
     """
     rsna = {**weighted, "mean": sum(weighted.values()) / len(weighted)}
     targets = {
-        name: {**target_metrics(classes, name), "log_loss": plain[name], "classes": dict(classes[name])}
+        name: {**target_metrics(classes, name), **whole[name], "classes": dict(classes[name])}
         for name in SCORED_TARGETS
     }
     return {"rsna": rsna, "rsna_organs": rsna_organs(rsna), **summary(classes), "targets": targets}

@@ -6,6 +6,8 @@ from typing import Any, Final
 import pandas as pd
 
 from voco2d.errors import LabelError, UsageError
+from voco2d.evaluation.alignment import sort_rows
+from voco2d.evaluation.comparison import PERMUTATIONS
 from voco2d.evaluation.evaluate import evaluate_paired
 from voco2d.evaluation.pairing import SCORED_TARGETS, Aggregate, Paired, pair
 from voco2d.evaluation.significance import paired_difference
@@ -26,6 +28,7 @@ from voco2d.inference.report_page import (
     scored,
 )
 from voco2d.inference.report_scores import HEADLINES, LEGEND, at
+from voco2d.inference.report_tests import tests_table
 
 _ROWS: Final = (
     *HEADLINES,
@@ -73,6 +76,9 @@ def comparison_section(
     )
     header = ("score", *arms, *(f"{name} minus {first}" for name in others))
     blocks: list[Block] = [Table(header, tuple(rows), caption), Gallery((_arms_chart(results),))]
+    if others and aggregate != "none":
+        sorted_arms = {name: sort_rows(paired) for name, paired in arms.items()}
+        blocks += [Heading("Tests"), tests_table(sorted_arms, bootstrap, PERMUTATIONS, seed)]
     if left_out:
         blocks.append(Paragraph(f"{left_out} patients that not every arm has predicted are left out."))
     blocks += _warnings(results)

@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from voco2d.evaluation.calibration import reliability_curve
 from voco2d.evaluation.evaluate import evaluate_paired
 from voco2d.evaluation.pairing import SCORED_TARGETS, Aggregate, Paired, pair
-from voco2d.evaluation.tables import ASSESSED
+from voco2d.evaluation.subgroups import known_groups
+from voco2d.evaluation.tables import ASSESSED, check_predictions
 from voco2d.inference.report_canvas import Axis
+from voco2d.inference.report_detail import calibration_blocks, class_table, subgroup_blocks
 from voco2d.inference.report_figures import Line, curve_chart
 from voco2d.inference.report_page import (
     Block,
     Bullets,
     Cell,
-    Figure,
     Gallery,
     Heading,
     Paragraph,
@@ -34,7 +34,11 @@ HEADLINES: Final[Sequence[tuple[tuple[str, ...], str]]] = (
     (("map",), "mAP, 8 injuries"),
     (("precision",), "precision, 8 injuries"),
     (("recall",), "recall, 8 injuries"),
+    (("specificity",), "specificity, 8 injuries"),
+    (("f1",), "F1, 8 injuries"),
+    (("roc_auc",), "ROC AUC, 8 injuries"),
     (("map_organs9",), "mAP, 9 organ classes"),
+    (("precision_organs9",), "precision, 9 organ classes"),
     (("recall_organs9",), "recall, 9 organ classes"),
 )
 LEGEND: Final = (
@@ -42,16 +46,24 @@ LEGEND: Final = (
     "liver and spleen only and is not to be held against it. 8 injuries: injury of bowel and extravasation, low and "
     "high of the organs. 9 organ classes: healthy, low and high of the organs, as the paper averages."
 )
-_COLUMNS = (
+_PROBABILITIES = (
     ("average_precision", "average precision"),
     ("roc_auc", "ROC AUC"),
-    ("precision", "precision"),
-    ("recall", "recall"),
     ("log_loss", "log loss ↓"),
 )
+_DECISIONS = (
+    ("accuracy", "accuracy"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("specificity", "specificity"),
+    ("f1", "F1"),
+)
+_MEANS = (
+    "Organs are averaged over their three classes. ↓: lower is better; RSNA part: the log loss with sample weights."
+)
 _RULE = (
-    "A target of two classes is called injured from 0.5 on, a graded one is given its most probable class. Organs are "
-    "averaged over their three classes. ↓: lower is better; RSNA part: the log loss with sample weights."
+    "A target of two classes is called injured from 0.5 on, a graded one is given its most probable class. With few "
+    "injuries accuracy is high for a model that finds none."
 )
 _ROWS_SHOWN = 50
 
@@ -63,8 +75,9 @@ def scores_section(
     aggregate: Aggregate = "max",
     seed: int = 0,
     title: str = "Scores",
+    groups: pd.DataFrame | None = None,
 ) -> Section:
-    """Score a prediction table: overall, each target, and its ROC, precision-recall and reliability curves.
+    """Score a prediction table: overall, each target and class, subgroups, calibration, and curves.
 
     Args:
         predictions: As `voco2d evaluate` takes it.
@@ -73,19 +86,21 @@ def scores_section(
         aggregate: How a patient's series become one row.
         seed: Of the resamples.
         title: Heading of the section.
+        groups: As `evaluate` takes them.
 
     Raises:
         LabelError: The tables are not as they must be.
     """
     paired = pair(predictions, labels, aggregate)
-    result = evaluate_paired(paired, aggregate, bootstrap, seed)
+    result = evaluate_paired(paired, aggregate, bootstrap, seed, known_groups(check_predictions(predictions), groups))
     about = f"{result['n_patients']} patients, {result['n_rows']} rows scored (aggregate: {aggregate})."
     if bootstrap:
         about += f" In small print: 95 % intervals of a bootstrap by patient, {bootstrap} resamples, seed {seed}."
-    blocks: list[Block] = [Paragraph(about), _headline_table(result), _target_table(result)]
+    blocks: list[Block] = [Paragraph(about), _headline_table(result), *_target_tables(result)]
     if result["warnings"]:
         blocks += [Heading("Mind"), Bullets(tuple(result["warnings"]))]
-    return Section(title, (*blocks, *_curves(paired)))
+    blocks += [*subgroup_blocks(result), Heading("Single classes"), class_table(result)]
+    return Section(title, (*blocks, *_curves(paired), *calibration_blocks(result, paired)))
 
 
 def prediction_section(predictions: pd.DataFrame) -> Section:
@@ -117,21 +132,27 @@ def _headline_table(result: Mapping[str, Any]) -> Table:
     return Table(("score", "value"), tuple(rows), LEGEND)
 
 
-def _target_table(result: Mapping[str, Any]) -> Table:
+def _target_tables(result: Mapping[str, Any]) -> list[Block]:
+    """List the targets twice: what their probabilities are worth, and the decisions made from them."""
     intervals = result.get("intervals")
-    rows: list[Row] = []
+    ranked: list[Row] = []
+    decided: list[Row] = []
     for name in SCORED_TARGETS:
-        values = result["targets"][name]
+        values, path = result["targets"][name], ("targets", name)
         injured = sum(entry["n"] for grade, entry in values["classes"].items() if grade != "healthy")
-        cells = [scored(values[key], at(intervals, ("targets", name, key))) for key, _ in _COLUMNS]
+        cells = {key: scored(values[key], at(intervals, (*path, key))) for key, _ in (*_PROBABILITIES, *_DECISIONS)}
         weighted = scored(result["rsna"][name], at(intervals, ("rsna", name)))
-        rows.append((name, f"{injured}/{values['n']}", *cells, weighted))
-    header = ("target", "injured", *(title for _, title in _COLUMNS), "RSNA part ↓")
-    return Table(header, tuple(rows), _RULE)
+        ranked.append((name, f"{injured}/{values['n']}", *(cells[key] for key, _ in _PROBABILITIES), weighted))
+        decided.append((name, *(cells[key] for key, _ in _DECISIONS)))
+    titles = ("target", "injured", *(title for _, title in _PROBABILITIES), "RSNA part ↓")
+    return [
+        Table(titles, tuple(ranked), _MEANS),
+        Table(("target", *(title for _, title in _DECISIONS)), tuple(decided), _RULE),
+    ]
 
 
 def _curves(paired: Paired) -> list[Block]:
-    """Draw a ROC and a precision-recall curve of each target and the reliability of any_injury."""
+    """Draw a ROC and a precision-recall curve of each target."""
     roc, precision_recall, words = [], [], []
     for name, target in SCORED_TARGETS.items():
         hits, precisions = [], []
@@ -154,23 +175,11 @@ def _curves(paired: Paired) -> list[Block]:
         blocks += [Heading(heading), Gallery(tuple(figures))] if figures else []
     if words:
         blocks.append(Bullets(tuple(words)))
-    return [*blocks, Heading("Reliability"), Gallery((_reliability(paired),))]
+    return blocks
 
 
 def _diagonal(label: str) -> Line:
     return Line(label, np.array([0.0, 1.0]), np.array([0.0, 1.0]))
-
-
-def _reliability(paired: Paired) -> Figure:
-    curve = reliability_curve(paired.truth["any_injury"] > 0, paired.probabilities["any_injury"][:, 1])
-    return curve_chart(
-        "Reliability, any_injury",
-        Axis("predicted probability"),
-        Axis("observed share"),
-        [Line("ten bins", curve.predicted, curve.observed)],
-        _diagonal("calibrated"),
-        "Below the dashed line the probability promises more injuries than there are.",
-    )
 
 
 def _graded(row: Mapping[Any, Any], name: str) -> Cell:

@@ -1,0 +1,74 @@
+"""`voco2d ensemble`: blend models with weights fitted on out-of-fold predictions, and write a submission."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from voco2d.commands.tables import write_table, write_text
+from voco2d.data.cohort_folds import read_folds
+from voco2d.errors import UsageError
+from voco2d.evaluation.ensemble import Ensemble, fit_ensemble
+from voco2d.evaluation.evaluate import evaluate
+from voco2d.evaluation.submission import submission_table
+from voco2d.evaluation.tables import read_label_table, read_predictions
+from voco2d.targets import TARGETS
+
+_SHOWN = ("rsna_organs", "map", "precision", "recall")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fit, print each model and the blend out-of-fold, and write what was fitted and predicted."""
+    if options.test is None and options.sample is not None:
+        raise UsageError("--sample goes with --test: without test predictions there is no submission")
+    if options.test is not None and len(options.test) != len(options.predictions):
+        raise UsageError(f"{len(options.test)} tables after --test for {len(options.predictions)} models; give as many")
+    tables = [read_predictions(path) for path in options.predictions]
+    tests = [read_predictions(path) for path in options.test or ()]
+    labels = read_label_table(options.labels)
+    folds = None if options.folds is None else read_folds(options.folds)
+    ensemble, out_of_fold = fit_ensemble(tables, labels, folds, options.scaling, options.aggregate)
+    scores = {
+        str(path): evaluate(table, labels, options.aggregate)
+        for path, table in zip(options.predictions, tables, strict=True)
+    }
+    scores["ensemble, out-of-fold"] = evaluate(out_of_fold, labels)
+    if tests:
+        sample = None if options.sample is None else read_predictions(options.sample)
+        submission = submission_table(ensemble(tests, options.aggregate), sample)
+        write_table(options.out / "submission.csv", submission)
+    write_table(options.out / "oof_predictions.csv", out_of_fold)
+    text = json.dumps(_described(options, ensemble, scores), indent=2, allow_nan=False) + "\n"
+    write_text(options.out / "weights.json", text)
+    _print(scores, ensemble, options.predictions)
+    return 0
+
+
+def _described(
+    options: argparse.Namespace, ensemble: Ensemble, scores: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "models": [str(path) for path in options.predictions],
+        "aggregate": options.aggregate,
+        "scaling": options.scaling,
+        "weights": {name: list(weights) for name, weights in ensemble.weights.items()},
+        "scalers": {name: vars(scaler) for name, scaler in ensemble.scalers.items()},
+        "scores": {name: {"rsna": s["rsna"], **{key: s[key] for key in _SHOWN}} for name, s in scores.items()},
+    }
+
+
+def _print(scores: Mapping[str, Mapping[str, Any]], ensemble: Ensemble, models: Sequence[Path]) -> None:
+    console = Console(width=110)
+    table = Table("predictions", "rsna", *_SHOWN)
+    for name, values in scores.items():
+        numbers = [values["rsna"]["mean"], *(values[key] for key in _SHOWN)]
+        table.add_row(name, *("undefined" if value is None else f"{value:.4f}" for value in numbers))
+    console.print(table)
+    weights = Table("weight of", *TARGETS)
+    for place, model in enumerate(models):
+        weights.add_row(str(model), *(f"{ensemble.weights[name][place]:.3f}" for name in TARGETS))
+    console.print(weights)
