@@ -18,7 +18,7 @@ from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import build_backbone
 from voco2d.models.checkpoint import newest_weights, read_weights
 from voco2d.store.volume_store import VolumeStore
-from voco2d.training.monitor import effective_rank, feature_std, localised
+from voco2d.training.monitor import effective_rank, feature_std, localised, nearest_shares
 
 _ROUNDS = 8
 """Times each volume is cut, each time elsewhere."""
@@ -33,12 +33,14 @@ class Localisation:
     Args:
         hits: (V,) share of each volume's random crops whose most similar base crop is one they overlap most.
         chance: The same of a base crop drawn at random.
+        frequent: The same of always naming the base crop that is overlapped most most often.
         effective_rank: Of the student's projected features (`monitor.effective_rank`).
         feature_std: Of the same (`monitor.feature_std`).
     """
 
     hits: Float[np.ndarray, " V"]
     chance: float
+    frequent: float
     effective_rank: float
     feature_std: float
 
@@ -83,7 +85,7 @@ def measure_localisation(
     dataset = CropDataset(store, replace(args, loss="v1" if count == 1 else args.loss), data, others)
     steps = max(_ROUNDS * len(dataset) // count, 1)
     hits: dict[int, list[float]] = {}
-    ties, features = [], []
+    ties, nearest, features = [], [], []
     for step, batch in enumerate(dataset.batches(0, steps, torch.device(device))):
         output = method(batch)
         assert output.similarity is not None
@@ -92,11 +94,13 @@ def measure_localisation(
             hits.setdefault(volume, []).append(share)
         most = batch.overlap >= batch.overlap.amax(-1, keepdim=True)
         ties.append(float(most.float().mean()))
+        nearest.append(nearest_shares(batch.overlap))
         features.append(output.features.float().cpu())
     found_features = torch.cat(features[: max(64 // max(count, 1), 1)])
     return Localisation(
         hits=np.array([float(np.mean(shares)) for _, shares in sorted(hits.items())]),
         chance=float(np.mean(ties)),
+        frequent=float(torch.stack(nearest).mean(0).max()),
         effective_rank=effective_rank(found_features),
         feature_std=feature_std(found_features),
     )
