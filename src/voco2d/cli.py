@@ -101,6 +101,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _source(text: str) -> Path:
+    if not text:  # as of a shell variable that is not set; as a path it would mean this folder
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
+
+
 def _location(text: str) -> Any:
     """Take a path or a URL; what URLs need is imported only for one."""
     if "://" not in text:
@@ -130,7 +136,9 @@ def _phantom(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="scans, trees, lists: see docs/formats.md")
+    parser.add_argument(
+        "sources", nargs="+", type=_source, metavar="SRC", help="scans, trees, lists: see docs/formats.md"
+    )
     parser.add_argument(
         "--out",
         type=_location,
@@ -205,7 +213,7 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="raw scans: whatever `prepare` takes")
+    parser.add_argument("inputs", nargs="+", type=_source, metavar="INPUT", help="raw scans: whatever `prepare` takes")
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="made by `voco2d finetune`")
     parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of predictions")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
