@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from voco2d.errors import Voco2dError
-from voco2d.logs import start_logging
+from voco2d.logs import start_logging, wordless
 from voco2d.version import VERSION
 
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
@@ -47,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = import_module(f"voco2d.commands.{options.command}").run(options)
     except Voco2dError as error:
-        return _fail(options, str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail(options, "interrupted; the same command goes on where it was, see --help", 1)
+        return _fail(options, str(error), error.exit_code, error)
+    except KeyboardInterrupt as error:
+        return _fail(options, "interrupted; the same command goes on where it was, see --help", 1, error)
     except OSError as error:
-        return _fail(options, f"{error.filename or options.command}: {error.strerror or error}", 1)
+        return _fail(options, f"{error.filename or options.command}: {error.strerror or error}", 1, error)
     except Exception as error:  # whatever it is, a user gets one line; its words may hold identifiers
         advice = "a fault of voco2d: please report it with the traceback that --verbose shows"
-        return _fail(options, f"unexpected {type(error).__name__}; {advice}", 1)
+        return _fail(options, f"unexpected {type(error).__name__}; {advice}", 1, error)
     return code
 
 
@@ -88,9 +88,9 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return [words[0], *plain], overrides
 
 
-def _fail(options: argparse.Namespace, message: str, code: int) -> int:
+def _fail(options: argparse.Namespace, message: str, code: int, error: BaseException) -> int:
     if options.verbose:
-        logging.getLogger(__name__).exception("traceback of the error below")
+        logging.getLogger(__name__).debug("traceback of the error below, without words\n%s", wordless(error))
     print(f"voco2d {options.command}: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
