@@ -22,7 +22,9 @@ def test_a_traceback_without_words_shows_where_and_not_what():
         read()
     told = wordless(caught.value)
     assert name not in told
-    assert told.index("in parse") < told.index("ValueError") < told.index("after which came") < told.index("RuntimeError")
+    assert (
+        told.index("in parse") < told.index("ValueError") < told.index("after which came") < told.index("RuntimeError")
+    )
 
 
 def test_verbose_tells_of_an_unexpected_error_without_its_words(monkeypatch, tmp_path, caplog, capsys):
