@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ _SECONDS_TO_RESTART = 300
 _SECONDS_WITHOUT_WORKERS = 300
 _SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_NAP = 0.05
+_SECONDS_TO_SETTLE = 3.0
+"""dask's nanny never restarts a worker that dies before the nanny has taken notice of its start."""
 
 
 def run_on_cluster(
@@ -113,6 +116,7 @@ def _outcome(client: Any, future: Any, seconds: float, alone: bool) -> Any:
 
 def _within(function: Callable[[Any], Any], seconds: float, job: Any) -> Any:
     """Run on a worker: do the job, or give it up when it takes too long."""
+    time.sleep(max(0.0, _first_use() + _SECONDS_TO_SETTLE - time.monotonic()))
     if not seconds:
         return function(job)
     from distributed import get_worker
@@ -133,6 +137,12 @@ def _within(function: Callable[[Any], Any], seconds: float, job: Any) -> Any:
     if error is not None:
         raise error
     return result
+
+
+@cache
+def _first_use() -> float:
+    """When the first job came to this process."""
+    return time.monotonic()
 
 
 def _room(client: Any) -> int:

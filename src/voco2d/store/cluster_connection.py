@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +20,7 @@ SECONDS_TO_CONNECT = 30
 """Longest wait for an answer of a scheduler or worker."""
 
 _SECONDS_TO_ANSWER = 10
+_SECONDS_TO_CLOSE = 60
 _SECONDS_BETWEEN_TRIES = 0.5
 
 
@@ -60,8 +61,14 @@ def connect(address: str) -> Iterator[Any]:
         workers = _worker_count(address)
         options: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
         options["silence_logs"] = logging.ERROR
-        with dask.LocalCluster(n_workers=workers, **options) as cluster, dask.Client(cluster) as client:
-            yield client
+        cluster = dask.LocalCluster(n_workers=workers, **options)
+        try:
+            with dask.Client(cluster) as client:
+                yield client
+        finally:
+            # a worker that died or is being started may not answer; left to itself it ends with this process
+            with suppress(TimeoutError):
+                cluster.close(timeout=_SECONDS_TO_CLOSE)
         return
     _await_answer(address)
     try:
