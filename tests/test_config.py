@@ -61,7 +61,7 @@ def test_yaml_may_start_from_a_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("step=3", "unknown key 'step'; known keys: size, steps, device, spacing, labels, flips, optim"),
+        ("step=3", "unknown key 'step'; known keys: size, steps, device, spacing, labels, flips, optim.lr, optim.name"),
         ("optim.l=3", "unknown key 'optim.l'; known keys: optim.lr, optim.name"),
         ("optim=3", "'optim' is a section; its keys: optim.lr, optim.name"),
         ("steps.more=3", "'steps' has no keys of its own; write steps=VALUE, a whole number"),

@@ -62,7 +62,7 @@ def _prepare(work: Path, slices: int) -> dict[str, Any]:
         "file_mib": round(scan.stat().st_size / 2**20),
         "voxels_mib": round(slices * 512 * 512 * 2 / 2**20),
         "exit_code": run.returncode,
-        "said": said[0] if said else "",
+        "said": next((line for line in said if "prepared" in line), ""),
         "wall_s": round(time.monotonic() - start, 1),
         "peak_largest_process_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
         "peak_all_processes_mib": round(together),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from voco2d.errors import Voco2dError
-from voco2d.logs import start_logging
+from voco2d.logs import start_logging, wordless
 from voco2d.version import VERSION
 
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
@@ -47,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = import_module(f"voco2d.commands.{options.command}").run(options)
     except Voco2dError as error:
-        return _fail(options, str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail(options, "interrupted; the same command goes on where it was, see --help", 1)
+        return _fail(options, str(error), error.exit_code, error)
+    except KeyboardInterrupt as error:
+        return _fail(options, "interrupted; the same command goes on where it was, see --help", 1, error)
     except OSError as error:
-        return _fail(options, f"{error.filename or options.command}: {error.strerror or error}", 1)
+        return _fail(options, f"{error.filename or options.command}: {error.strerror or error}", 1, error)
     except Exception as error:  # whatever it is, a user gets one line; its words may hold identifiers
         advice = "a fault of voco2d: please report it with the traceback that --verbose shows"
-        return _fail(options, f"unexpected {type(error).__name__}; {advice}", 1)
+        return _fail(options, f"unexpected {type(error).__name__}; {advice}", 1, error)
     return code
 
 
@@ -88,9 +88,9 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return [words[0], *plain], overrides
 
 
-def _fail(options: argparse.Namespace, message: str, code: int) -> int:
+def _fail(options: argparse.Namespace, message: str, code: int, error: BaseException) -> int:
     if options.verbose:
-        logging.getLogger(__name__).exception("traceback of the error below")
+        logging.getLogger(__name__).debug("traceback of the error below, without words\n%s", wordless(error))
     print(f"voco2d {options.command}: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
@@ -99,6 +99,12 @@ def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,18}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
+
+
+def _source(text: str) -> Path:
+    if not text:  # as of a shell variable that is not set; as a path it would mean this folder
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
 
 
 def _location(text: str) -> Any:
@@ -130,7 +136,9 @@ def _phantom(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="scans, trees, lists: see docs/formats.md")
+    parser.add_argument(
+        "sources", nargs="+", type=_source, metavar="SRC", help="scans, trees, lists: see docs/formats.md"
+    )
     parser.add_argument(
         "--out",
         type=_location,
@@ -209,7 +217,7 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="raw scans: whatever `prepare` takes")
+    parser.add_argument("inputs", nargs="+", type=_source, metavar="INPUT", help="raw scans: whatever `prepare` takes")
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="made by `voco2d finetune`")
     parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of predictions")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")

@@ -158,7 +158,13 @@ def _refuse_unknown(cls: type[Any], tree: Tree, section: str) -> None:
 
 
 def _known_keys(cls: type[Any], section: str) -> str:
-    return ", ".join(section + field.name for field in fields(cls))
+    hints = get_type_hints(cls)
+    return ", ".join(
+        _known_keys(hints[known.name], f"{section}{known.name}.")
+        if is_dataclass(hints[known.name]) and isinstance(hints[known.name], type)
+        else section + known.name
+        for known in fields(cls)
+    )
 
 
 def _leaves(cls: type[Any], tree: Tree, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

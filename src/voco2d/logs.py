@@ -1,7 +1,9 @@
 """What the commands log: their own words, and of the libraries' only warnings."""
 
 import logging
+import traceback
 
+_LONGEST_CHAIN = 20
 _CHATTY = (
     *(
         "pydicom",
@@ -24,3 +26,13 @@ def start_logging(verbose: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s")
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def wordless(error: BaseException) -> str:
+    """Traceback of an error and of what led to it, without their words: those may hold identifiers."""
+    parts: list[str] = []
+    one: BaseException | None = error
+    while one is not None and len(parts) < _LONGEST_CHAIN:
+        parts.append("".join((*traceback.format_tb(one.__traceback__), type(one).__name__)))
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return "\nafter which came\n".join(reversed(parts))

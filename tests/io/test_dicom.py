@@ -77,7 +77,7 @@ def test_duplicates_keep_the_lowest_instance_number(tmp_path, patient):
     patient.write_slice(tmp_path / "0.dcm", np.full((8, 10), 9), patient.Spec(), np.array([-10.0, -8.0, -20.0]), 99)
     volume, rejections = read([tmp_path / "0.dcm", *files], tmp_path)
     patient.check(volume)
-    assert volume.notes == ("duplicates: 1",)
+    assert volume.notes == ("duplicates: 1, 1 of them with another picture",)
     assert [rejection.path for rejection in rejections] == [str(tmp_path / "0.dcm")]
 
 
@@ -145,6 +145,7 @@ def test_too_few_positions_are_refused_with_the_count(tmp_path, patient):
         ({"NumberOfFrames": 3}, "multi-frame"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient is missing"),
         ({"PixelSpacing": [0, 1]}, "PixelSpacing is not positive"),
+        ({"PixelSpacing": [150, 150]}, "voxels 5 x 150 x 150 mm apart, a CT's are 0.01 to 100 mm"),
     ],
 )
 def test_what_is_no_ct_volume_is_refused(tmp_path, patient, tags, reason):
@@ -157,6 +158,12 @@ def test_missing_modality_counts_as_ct_as_in_the_rsna_files(tmp_path, patient):
     volume, _ = read(
         patient.write_series(tmp_path, patient.Spec(tags={"Modality": None, "SOPClassUID": None})), tmp_path
     )
+    patient.check(volume)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_a_modality_in_small_letters_is_taken(tmp_path, patient):
+    volume, _ = read(patient.write_series(tmp_path, patient.Spec(tags={"Modality": "ct"})), tmp_path)
     patient.check(volume)
 
 

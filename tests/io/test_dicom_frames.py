@@ -88,6 +88,14 @@ def test_frames_without_descriptions_are_refused(tmp_path, patient):
     assert rejections[0].reason == "99 frames are promised, 8 are described"
 
 
+def test_frames_beyond_the_promised_number_are_not_lost_in_silence(tmp_path, patient):
+    path = write_enhanced(tmp_path / "a.dcm", patient)
+    change(path, lambda dataset: setattr(dataset, "NumberOfFrames", 7))
+    sources, rejections = discover([path])
+    assert sources == []
+    assert rejections[0].reason == "7 frames are promised, 8 are described"
+
+
 def test_multiframe_of_another_class_is_refused(tmp_path, patient):
     write_enhanced(tmp_path / "a.dcm", patient, sop_class="1.2.840.10008.5.1.4.1.1.2")
     with pytest.raises(ReadError, match="multi-frame DICOM without an enhanced CT header"):

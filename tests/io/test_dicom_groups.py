@@ -1,9 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from voco2d.errors import ReadError
 from voco2d.io.dicom_groups import DicomGroups
+from voco2d.io.discover import discover
+from voco2d.io.readers import read_source
 from voco2d.io.rsna_layout import rsna_ids
 
 
@@ -78,3 +81,17 @@ def test_ordinary_and_foreign_files_are_opened_once(tmp_path, patient, monkeypat
     with pytest.raises(ReadError, match=r"not a CT format: \.txt"):
         groups.add(foreign)
     assert opened == [file, foreign]
+
+
+def test_patients_under_one_series_uid_are_never_mixed(tmp_path, patient):
+    for z in range(12):
+        spec = patient.Spec(tags={"PatientID": "AB"[z % 2]})
+        position = np.add(spec.origin_mm, (0, 0, 5.0 * z))
+        patient.write_slice(tmp_path / f"{z}.dcm", np.full((8, 10), 100 * (z % 2)), spec, position, z + 1)
+    sources, rejections = discover([tmp_path])
+    assert rejections == []
+    volumes = [read_source(source)[0] for source in sources]
+    assert {(volume.patient_id, int(volume.hu.min()), int(volume.hu.max())) for volume in volumes} == {
+        ("A", 0, 0),
+        ("B", 100, 100),
+    }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from voco2d.io.dicom_header import SliceHeader
-from voco2d.io.dicom_passes import split_named, split_ordered
+from voco2d.io.dicom_passes import split_doubled, split_named, split_ordered
 from voco2d.io.dicom_stacks import split_stacks
 from voco2d.io.discover import discover
 from voco2d.io.readers import read_source
@@ -54,6 +54,9 @@ SEPARATING = {
     "runs of instance numbers": lambda which, z: {"InstanceNumber": 1 + z + SLICES * "AB".index(which)},
     "turns of instance numbers": lambda which, z: {"InstanceNumber": 1 + 2 * z + "AB".index(which)},
     "turns of time": lambda which, z: {"AcquisitionTime": f"1015{2 * z + 'AB'.index(which):02d}"},
+    "slice thickness": lambda which, _: {"SliceThickness": {"A": 1.5, "B": 5}[which]},
+    "tube voltage": lambda which, _: {"KVP": {"A": 80, "B": 140}[which]},
+    "image type": lambda which, _: {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", {"A": "M_05", "B": "BLEND"}[which]]},
     "one pass upwards, one downwards": lambda which, z: {
         "AcquisitionTime": f"10150{z}" if which == "A" else f"10200{SLICES - z}"
     },
@@ -96,8 +99,29 @@ def test_a_few_slices_taken_again_are_duplicates_of_the_stated_rule(tmp_path, pa
     (source,), _ = discover([tmp_path])
     volume, rejections = read_source(source)
     patient.check(volume)
-    assert volume.notes == ("duplicates: 2",)
+    assert volume.notes == ("duplicates: 2, 2 of them with another picture",)
     assert {Path(entry.path).name for entry in rejections} == {"x2.dcm", "x5.dcm"}
+
+
+def test_passes_that_nothing_tells_apart_are_said_to_differ(tmp_path, patient):
+    write_passes(tmp_path, patient, lambda *_: {})
+    (source,), _ = discover([tmp_path])
+    volume, rejections = read_source(source)
+    assert volume.notes == ("duplicates: 8, 8 of them with another picture",)
+    assert {entry.reason for entry in rejections} == {
+        "duplicate: another slice with another picture has the same position"
+    }
+
+
+def test_a_setting_that_changes_along_the_body_splits_nothing():
+    def setting(header):
+        return header.setting
+
+    heights = [*range(20), 9]
+    slices = [replace(one, setting=("thin" if n < 10 else "thick",)) for n, one in enumerate(headers(heights, heights))]
+    assert sizes(split_doubled(slices, setting, 5)) == [21]
+    copied = [replace(one, setting=(f"{n % 2}",)) for n, one in enumerate(headers([*range(10)] * 2, range(20)))]
+    assert sizes(split_doubled(copied, setting, 5)) == [20]  # both of a position have the same
 
 
 def headers(heights, marks):

@@ -62,6 +62,7 @@ def test_windowed_ct_is_no_label_map():
         (noise(0, 4000), "not Hounsfield units"),
         (noise(-1000, 30000), "not Hounsfield units"),
         (noise(0, 9).astype(complex), "one number a voxel"),
+        (np.where(noise(0, 10) < 5, noise(-60, 60), noise(950, 1200)), "as only hard bone does"),
     ],
 )
 def test_what_no_ct_has_is_refused(array, reason):

@@ -105,6 +105,45 @@ def test_forms_that_disagree_are_noted_and_the_sform_is_taken(tmp_path, patient)
     assert volume.notes == ("conflict: sform and qform lie up to 30 mm apart, sform taken",)
 
 
+def test_lengths_in_other_units_become_millimetres(tmp_path, patient):
+    for unit, factor in (("meter", 1e-3), ("micron", 1e3)):
+        affine = affine_ras()
+        affine[:3] *= factor
+        image = nib.Nifti1Image(patient_array(patient), affine)
+        image.header.set_xyzt_units(unit)
+        nib.save(image, tmp_path / f"{unit}.nii")
+        volume = read(tmp_path / f"{unit}.nii")
+        assert np.allclose(volume.spacing_mm, (4, 2, 3), atol=1e-5)
+        assert volume.notes == ()
+
+
+def test_a_unit_that_fits_no_body_is_not_believed(tmp_path, patient):
+    image = nib.Nifti1Image(patient_array(patient), affine_ras())
+    image.header.set_xyzt_units("meter")
+    nib.save(image, tmp_path / "scan.nii")
+    volume = read(tmp_path / "scan.nii")
+    assert volume.spacing_mm == (4, 2, 3)
+    assert volume.notes == ("conflict: the header's unit of length is meter, its voxel size fits mm, mm taken",)
+
+
+def test_voxels_farther_apart_than_a_body_is_long_are_refused(tmp_path, patient):
+    save(tmp_path / "scan.nii", patient_array(patient), affine_ras() @ np.diag([1, 1000, 1, 1]))
+    with pytest.raises(ReadError, match=r"voxels 4 x 2e\+03 x 3 mm apart, a CT's are 0.01 to 100 mm"):
+        read(tmp_path / "scan.nii")
+
+
+def test_a_voxel_size_of_zero_is_no_geometry_and_nibabel_says_nothing(tmp_path, patient, caplog):
+    path = tmp_path / "scan.nii"
+    save(path, patient_array(patient), affine_ras(), qform=1, sform=0)
+    header = bytearray(path.read_bytes())
+    header[80:92] = bytes(12)  # pixdim[1..3]
+    path.write_bytes(header)
+    volume = read(path)
+    assert volume.spacing_mm == (1, 1, 1)
+    assert volume.notes == ("no geometry: the header stores a voxel size of 0, taken as 1 mm",)
+    assert caplog.records == []
+
+
 def test_nan_voxels_are_counted(tmp_path, patient):
     array = patient_array(patient).astype(np.float32)
     array[0, 0, :5] = np.nan

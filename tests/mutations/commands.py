@@ -15,7 +15,7 @@ from plant import plant
 
 INPUTS_A_RUN = 25
 SECONDS = 300
-_COUNTS = re.compile(r"^(\d+) prepared, 0 unchanged, (\d+) quarantined")
+_COUNTS = re.compile(r"^(\d+) prepared, 0 unchanged, (\d+) quarantined", re.MULTILINE)
 
 
 def check_command(cases: dict[str, Files], markers: tuple[str, ...], seed: int, number: int) -> str:
@@ -52,7 +52,7 @@ def _complaint(run: subprocess.CompletedProcess[str], store: Path, markers: tupl
         return "an identifier was told"
     with (store / "quarantine.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    counts = _COUNTS.match(run.stdout)
+    counts = _COUNTS.search(run.stdout)
     if counts is None or int(counts[2]) != len(rows) or not all(row["reason"].strip() for row in rows):
         return f"{len(rows)} lines of quarantine.csv, but: {run.stdout[:100]}"
     return "" if int(counts[1]) > 0 else "nothing was prepared"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from voco2d.errors import UsageError
+from voco2d.errors import UsageError, Voco2dError
 from voco2d.store.build import PrepareArgs, prepare
 from voco2d.store.cluster import run_on_cluster
 from voco2d.store.cluster_connection import check_cluster, check_workers, connect
@@ -65,6 +65,17 @@ def test_lost_workers_cost_their_jobs_a_retry(
     assert results == {number: number * number for number in (1, 102, 2, 3, 4, 5)}
     lost = dict(run_on_cluster(client, odd_job, [(100, ""), (6, "")], alone=True))
     assert lost == {(100, ""): Lost("the reader crashed on it", alone=True), (6, ""): 36}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_lost_all_workers_is_not_waited_for_without_end(
+    client: Any, odd_job: Callable[[tuple[int, str]], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voco2d.store.cluster._SECONDS_WITHOUT_WORKERS", 0)
+    monkeypatch.setattr("voco2d.store.cluster._SECONDS_BETWEEN_LOOKS", 0.1)
+    client.retire_workers()
+    with pytest.raises(Voco2dError, match="no worker for 0 s; start some and run the same command again"):
+        list(run_on_cluster(client, odd_job, [(1, "")]))
 
 
 @pytest.mark.slow

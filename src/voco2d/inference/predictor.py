@@ -16,6 +16,7 @@ from voco2d.evaluation.tables import ASSESSED, NOT_ASSESSED
 from voco2d.io.discover import Rejection, Source, discover
 from voco2d.io.readers import ReadArgs, read_source, read_volume
 from voco2d.io.volume import Volume
+from voco2d.logs import wordless
 from voco2d.models.checkpoint import Metadata, newest_weights
 from voco2d.models.classifier import Classifier, class_probabilities, load_classifier
 from voco2d.preprocessing.organ_crop import NO_ORGAN_BOX, check_organ_crop
@@ -128,7 +129,7 @@ class Predictor:
             graded, remark = self._grade(volume)
         except Exception as error:
             # whatever a damaged file makes a decoder raise, the other inputs must still be graded
-            _log.debug("%s", source.path, exc_info=True)
+            _log.debug("%s\n%s", source.path, wordless(error))
             reason = _reason(error)
             if not patient_id:
                 return [], [*rejected, Rejection(str(source.path), reason)]

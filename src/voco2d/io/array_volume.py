@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 from voco2d.errors import ReadError
 from voco2d.io.orientation import Affine, obliquity_deg, split_affine, to_patient_axes
 from voco2d.io.source import ReadArgs, Source
-from voco2d.io.volume import Volume
+from voco2d.io.volume import Volume, refuse_unusual_spacing
 from voco2d.types import HuVolume
 
 _NOTABLE_DEG = 1.0
@@ -54,15 +54,16 @@ def array_volume(
         notes: What was odd so far.
 
     Raises:
-        ReadError: Too few axial slices, or as `to_hounsfield`.
+        ReadError: Too few axial slices, a spacing that no CT has, or as `to_hounsfield`.
     """
     turned, affine = to_patient_axes(array, affine_lps)
     if turned.shape[0] < args.min_slices:
         raise ReadError(source.files[0], f"{turned.shape[0]} axial slices, a volume needs at least {args.min_slices}")
+    spacing_mm, direction, origin_mm = split_affine(affine)
+    refuse_unusual_spacing(spacing_mm, source.files[0])
     hu, value_notes = to_hounsfield(turned)
     angle = obliquity_deg(affine)
     oblique = (f"oblique: {angle:.1f} deg",) if angle > _NOTABLE_DEG else ()
-    spacing_mm, direction, origin_mm = split_affine(affine)
     return Volume(
         hu=hu,
         spacing_mm=spacing_mm,

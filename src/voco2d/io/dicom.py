@@ -29,7 +29,7 @@ from voco2d.io.dicom_series import (
 from voco2d.io.dicom_stacks import split_stacks
 from voco2d.io.orientation import Affine, split_affine, to_patient_axes
 from voco2d.io.source import ReadArgs, Rejection, Source
-from voco2d.io.volume import MAX_VOXELS, Volume
+from voco2d.io.volume import MAX_VOXELS, Volume, refuse_unusual_spacing
 from voco2d.types import HuVolume
 
 
@@ -62,6 +62,8 @@ def read_dicom(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection,
         if len(positions) < args.min_slices:
             rejections += decode(positions).rejections  # a cut file is the better reason
             _refuse(len(positions), args.min_slices, source, rejections)
+        across_mm, down_mm = kept[0].pixel_spacing_mm
+        refuse_unusual_spacing((usual_distance_mm([same[0] for same in positions]), across_mm, down_mm), source.path)
         voxels = len(positions) * kept[0].shape[0] * kept[0].shape[1]
         if voxels > MAX_VOXELS:
             raise ReadError(source.path, f"the headers promise {voxels} voxels, {MAX_VOXELS} are the limit")
@@ -106,7 +108,8 @@ def _refuse(count: int, least: int, source: Source, rejections: Sequence[Rejecti
     if rejections and len(source.files) == 1:
         reason = f"{rejections[0].reason}; {reason}"
     elif rejections:
-        reason += f"; {len(rejections)} files not used: {commonest(rejections)}"
+        count_unused = "1 file" if len(rejections) == 1 else f"{len(rejections)} files"
+        reason += f"; {count_unused} not used: {commonest(rejections)}"
     elif len(source.files) == 1:
         reason += "; give the folder of the whole series"
     raise ReadError(source.path, reason)
@@ -118,7 +121,8 @@ def _notes(stack: DecodedStack, source: Source) -> list[str]:
     if parts > 1:
         notes.append(f"split: part {part} of {parts} of the series")
     if stack.duplicates:
-        notes.append(f"duplicates: {stack.duplicates}")
+        unlike = f", {stack.unlike} of them with another picture" if stack.unlike else ""
+        notes.append(f"duplicates: {stack.duplicates}{unlike}")
     if len(stack.rejections) > stack.duplicates:
         notes.append(f"rejected: {len(stack.rejections) - stack.duplicates} files of the series")
     if stack.inverted:

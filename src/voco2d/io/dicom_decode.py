@@ -18,12 +18,16 @@ from voco2d.types import HuVolume
 
 @dataclass
 class DecodedStack:
-    """What has been decoded: hu[i] is the slice of used[i]; slices stand from superior to inferior."""
+    """What has been decoded: hu[i] is the slice of used[i]; slices stand from superior to inferior.
+
+    Of the `duplicates` at positions that are taken already, `unlike` show another picture.
+    """
 
     hu: HuVolume
     used: list[SliceHeader]
     rejections: list[Rejection]
     duplicates: int = 0
+    unlike: int = 0
     inverted: int = 0
     padded: int = 0
 
@@ -42,18 +46,22 @@ def _decode_one(
     same: Sequence[SliceHeader], stack: DecodedStack, frames: dict[Path, PixelFile], open_files: ExitStack
 ) -> Iterator[SlicePixels]:
     """Yield the first slice of one position that can be decoded, and enter in `stack` what became of all."""
-    taken = len(stack.used)
+    kept: SlicePixels | None = None
     for header in same:
-        if len(stack.used) > taken:
-            stack.duplicates += 1
-            stack.rejections.append(Rejection(str(header.path), "duplicate: another slice has the same position"))
-            continue
         try:
             pixels = _read_pixels(header, frames, open_files)
         except ReadError as error:
             stack.rejections.append(Rejection(error.path, error.reason))
             continue
         np.maximum(pixels.hu, HU_FLOOR, out=pixels.hu)
+        if kept is not None:
+            unlike = not np.array_equal(pixels.hu, kept.hu)
+            stack.duplicates += 1
+            stack.unlike += unlike
+            reason = f"duplicate: another slice {'with another picture ' if unlike else ''}has the same position"
+            stack.rejections.append(Rejection(str(header.path), reason))
+            continue
+        kept = pixels
         stack.used.append(header)
         stack.inverted += pixels.inverted
         stack.padded += pixels.padded > 0

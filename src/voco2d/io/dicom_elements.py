@@ -41,7 +41,7 @@ def text(header: Header, tag: str) -> str:
 
 def modality_word(header: Header) -> str:
     """Modality as a short code, "" where absent, "unknown" where it is no code (and might be anything)."""
-    modality = text(header, "Modality")
+    modality = text(header, "Modality").upper()
     return modality if re.fullmatch(r"[A-Z0-9]{0,16}", modality) else "unknown"
 
 

@@ -72,7 +72,7 @@ def _read_frames(path: Path) -> tuple[list[SliceHeader], list[Rejection]]:
     frames = int(count[0])
     try:
         given = len(dataset.get("PerFrameFunctionalGroupsSequence") or ())
-        if given < frames:
+        if given != frames:
             raise ReadError(path, f"{frames} frames are promised, {given} are described")
         kinds = [_kind(_groups(dataset, frame)) for frame in range(frames)]
         headers = [_frame_header(dataset, path, frame) for frame in range(frames) if kinds[frame] is None]

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from voco2d.io.dicom_frames import read_headers
 from voco2d.io.dicom_header import SliceHeader
@@ -13,12 +14,14 @@ from voco2d.io.rsna_layout import rsna_ids
 from voco2d.io.source import Rejection, Source
 from voco2d.io.volume import MIN_SLICES
 
+_Ids: TypeAlias = tuple[str, str, str]
+
 
 @dataclass
 class _Group:
-    """Files of one series in one folder, or in several once they are joined."""
+    """Files of one series in one folder, or in several once they are joined; ids are of patient, study and series."""
 
-    uids: tuple[str, str]
+    ids: _Ids
     files: list[Path] = field(default_factory=list)
     headers: list[SliceHeader] = field(default_factory=list)
     numbers: set[int | None] = field(default_factory=set)
@@ -27,7 +30,8 @@ class _Group:
 class DicomGroups:
     """Collects DICOM files one by one; `sources` then gives a source for each stack of each series.
 
-    Files without a series UID belong to their folder. A series that lies in several folders is joined, unless its
+    Files without a series UID belong to their folder. Patients are kept apart whatever their UIDs, which some programs
+    that remove names give out twice. A series that lies in several folders is joined, unless its
     instance numbers occur twice: then the folders hold copies, and each is a series.
 
     Args:
@@ -35,7 +39,7 @@ class DicomGroups:
     """
 
     def __init__(self, min_slices: int = MIN_SLICES) -> None:
-        self._groups: dict[tuple[str, str, Path], _Group] = {}
+        self._groups: dict[tuple[_Ids, Path], _Group] = {}
         self._min_slices = min_slices
 
     def add(self, path: Path) -> None:
@@ -45,11 +49,11 @@ class DicomGroups:
             ReadError: When it is not a DICOM file of CT slices.
         """
         if rsna_ids(path) is not None:
-            self._group(("", ""), path.parent).files.append(path)
+            self._group(("", "", ""), path.parent).files.append(path)
             return
         headers, _ = read_headers(path)
-        uid = headers[0].series_id
-        group = self._group((headers[0].study_id, uid) if uid else ("", ""), path.parent)
+        first = headers[0]
+        group = self._group((first.patient_id, first.study_id if first.series_id else "", first.series_id), path.parent)
         group.files.append(path)
         group.headers += headers
         group.numbers.update(header.instance_number for header in headers if header.frame is None)
@@ -71,19 +75,19 @@ class DicomGroups:
                 stacks.append(Source("dicom", Path(), tuple(sorted(group.files))))
         return _name(stacks), rejections
 
-    def _group(self, uids: tuple[str, str], folder: Path) -> _Group:
-        return self._groups.setdefault((*uids, folder), _Group(uids))
+    def _group(self, ids: _Ids, folder: Path) -> _Group:
+        return self._groups.setdefault((ids, folder), _Group(ids))
 
 
 def _join(groups: Sequence[_Group]) -> list[_Group]:
     """Join the folders of one series whose instance numbers don't meet."""
     joined: list[_Group] = []
-    by_uids: dict[tuple[str, str], list[_Group]] = defaultdict(list)
+    by_ids: dict[_Ids, list[_Group]] = defaultdict(list)
     for group in groups:
-        partner = next((one for one in by_uids[group.uids] if _complete_each_other(one, group)), None)
+        partner = next((one for one in by_ids[group.ids] if _complete_each_other(one, group)), None)
         if partner is None:
             joined.append(group)
-            by_uids[group.uids].append(group)
+            by_ids[group.ids].append(group)
         else:
             partner.files += group.files
             partner.headers += group.headers
@@ -94,7 +98,7 @@ def _join(groups: Sequence[_Group]) -> list[_Group]:
 def _complete_each_other(one: _Group, other: _Group) -> bool:
     numbers = one.numbers | other.numbers
     numbered = bool(numbers) and None not in numbers
-    return one.uids != ("", "") and numbered and one.numbers.isdisjoint(other.numbers)
+    return one.ids[-1] != "" and numbered and one.numbers.isdisjoint(other.numbers)
 
 
 def _split(group: _Group, min_slices: int) -> tuple[list[Source], list[Rejection]]:

@@ -33,6 +33,9 @@ _SLICE_TAGS = (
     "ContentDate",
     "ContentTime",
     "ConvolutionKernel",
+    "SliceThickness",
+    "KVP",
+    "FilterType",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "NumberOfFrames",
@@ -71,6 +74,7 @@ class SliceHeader:
         kernel: Convolution kernel.
         acquired: When it was acquired, text that sorts by time; empty strings where that is not stored.
         created: Likewise when the picture was made.
+        setting: What else it was made with: image type, slice thickness, tube voltage, filter.
         frame: Index from 0 of the frame in a multi-frame file, `None` in a file of one slice.
     """
 
@@ -88,6 +92,7 @@ class SliceHeader:
     kernel: str = ""
     acquired: tuple[str, ...] = ()
     created: tuple[str, ...] = ()
+    setting: tuple[str, ...] = ()
     frame: int | None = None
 
 
@@ -159,6 +164,10 @@ def slice_header(header: Header, path: Path) -> SliceHeader:
         kernel=words(header, "ConvolutionKernel"),
         acquired=tuple(text(header, tag) for tag in ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")),
         created=tuple(text(header, tag) for tag in ("ContentDate", "ContentTime")),
+        setting=(
+            *(words(header, tag) for tag in ("ImageType", "FilterType")),
+            *(str(numbers(header, tag)) for tag in ("SliceThickness", "KVP")),
+        ),
     )
 
 

@@ -10,6 +10,7 @@ Pieces are dealt out to passes in the order of their marks, whole runs first:
 
 Marks that name a pass split even where neither order is found. Times and numbers, of which every slice may have its
 own, split only where one of the two orders explains them all, so that no slice of a pass comes among those of another.
+Marks that may change within a pass, such as the slice thickness, split only where slices share positions.
 """
 
 from collections import defaultdict
@@ -82,14 +83,26 @@ def split_ordered(stack: Stack, mark_of: MarkOf, min_slices: int, min_share: flo
     sizes = [len(stack_positions(part)) for part in stacks]
     if min(sizes) < max(min_slices, min_share * max(sizes)):
         return [stack]
-    different: list[Stack] = []
-    for part in stacks:
-        original = next((other for other in different if _are_copies(other, part)), None)
-        if original is None:
-            different.append(part)
-        else:
-            original += part
-    return different
+    return _without_copies(stacks)
+
+
+def split_doubled(stack: Stack, mark_of: MarkOf, min_slices: int) -> list[Stack]:
+    """Split by marks that may change within a pass, where they tell apart all slices that share a position.
+
+    Args:
+        stack: Slices of one geometry.
+        mark_of: Their marks.
+        min_slices: Fewer shared positions, or positions of one mark, are copies of single slices.
+    """
+    shared = [same for same in stack_positions(stack) if len(same) > 1]
+    if len(shared) < min_slices or any(len({mark_of(header) for header in same}) < len(same) for same in shared):
+        return [stack]
+    groups: dict[Mark, Stack] = defaultdict(list)
+    for header in stack:
+        groups[mark_of(header)].append(header)
+    if min(map(len, groups.values())) < min_slices:
+        return [stack]
+    return _without_copies(list(groups.values()))
 
 
 def _pieces(stack: Stack, mark_of: MarkOf) -> _Pieces | None:
@@ -171,6 +184,18 @@ def _join(pieces: _Pieces, passes: Int[np.ndarray, " pieces"]) -> list[Stack]:
     for group, number in zip(pieces.stacks, passes, strict=True):
         stacks[number] += group
     return stacks
+
+
+def _without_copies(stacks: Sequence[Stack]) -> list[Stack]:
+    """Join passes that hold the same pixels."""
+    different: list[Stack] = []
+    for part in stacks:
+        original = next((other for other in different if _are_copies(other, part)), None)
+        if original is None:
+            different.append(part)
+        else:
+            original += part
+    return different
 
 
 def _are_copies(one: Sequence[SliceHeader], other: Sequence[SliceHeader]) -> bool:

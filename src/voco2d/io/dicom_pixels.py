@@ -142,7 +142,7 @@ class PixelFile:
                 _number(self._dataset, "RescaleIntercept", 0.0),
             )
         if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
-            raise ValueError(f"rescale slope {slope:g} and intercept {intercept:g} make no Hounsfield units")
+            raise ReadError(self._path, f"rescale slope {slope:g} and intercept {intercept:g} make no Hounsfield units")
         return slope, intercept
 
     def _padding(self, stored: Num[np.ndarray, "H W"]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None:

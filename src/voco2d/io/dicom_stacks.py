@@ -7,7 +7,8 @@ field of view, a scout among the slices. The rules, in this order:
 2. Their normal is within `MAX_AXIAL_TILT_DEG` of the body's long axis; coronal, sagittal and steep reformats are not.
 3. Slices of the same part of the body that were scanned or made another time are another pass (`dicom_passes`), told by
    acquisition number, temporal position, convolution kernel; then, where the pictures differ, by file (of multi-frame
-   files), time of acquisition, time of content, and last by instance numbers. Passes that follow each other along the
+   files), time of acquisition, time of content, the rest of what they were made with, and last by instance numbers.
+   Passes that follow each other along the
    body are one scan. What is told by file, time or number and holds fewer positions than a volume needs (by number:
    fewer than half a pass), or the same pictures again, is no pass but duplicates.
 4. Neighbours stand no further apart than `SLAB_GAP_MM` and ten times the usual distance.
@@ -21,7 +22,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from voco2d.io.dicom_header import SliceHeader
-from voco2d.io.dicom_passes import MarkOf, Stack, split_named, split_ordered
+from voco2d.io.dicom_passes import MarkOf, Stack, split_doubled, split_named, split_ordered
 from voco2d.io.dicom_series import MAX_AXIAL_TILT_DEG, SAME_POSITION_MM, axial_tilt_deg, difference, heights_mm, lean
 from voco2d.io.source import Rejection
 
@@ -95,6 +96,10 @@ def _by_order(mark_of: MarkOf, min_share: float = 0.0) -> Splitter:
     return lambda stack, min_slices: split_ordered(stack, mark_of, min_slices, min_share)
 
 
+def _by_doubles(mark_of: MarkOf) -> Splitter:
+    return lambda stack, min_slices: split_doubled(stack, mark_of, min_slices)
+
+
 def _file(header: SliceHeader) -> tuple[object, ...]:
     return ("",) if header.frame is None else (str(header.path),)
 
@@ -131,6 +136,7 @@ _RULES: tuple[tuple[Splitter, str], ...] = (
     (_by_order(_file), "another multi-frame file at the same positions"),
     (_by_order(lambda header: header.acquired), "another time of acquisition at the same positions"),
     (_by_order(lambda header: header.created), "another time of content at the same positions"),
+    (_by_doubles(lambda header: header.setting), "made otherwise at the same positions"),
     (_by_order(lambda header: (header.instance_number,), _HALF), "another run of instance numbers"),
     (_by_gap, "a slab far from the rest"),
     (_by_line, "slices off the line of the others"),

@@ -26,6 +26,10 @@ _LABEL_SAME_NEIGHBOUR = 0.6
 _SAMPLE = 4_000_000
 _BRIGHT_HU = 4000
 _BRIGHT_SHARE = 0.01
+_BONE_HU = (300, 800, 1300)
+_HARD_SHARE = 0.08
+"""Of hard bone, the upper part of `_BONE_HU`, real scans have 2 % at most, and more of the softer kind in the lower
+part; with 1024 added they have 6 to 60 % there, and less below."""
 
 
 def to_int16(hu: Shaped[np.ndarray, "Z H W"]) -> HuVolume:
@@ -140,3 +144,8 @@ def _refuse_implausible(array: Shaped[np.ndarray, "Z H W"], low: float, high: fl
     flat = _sample(array)
     if np.count_nonzero(flat > _BRIGHT_HU) > _BRIGHT_SHARE * flat.size:
         raise ReadError(path, f"{span} (over {_BRIGHT_SHARE:.0%} of the voxels lie above {_BRIGHT_HU})")
+    soft, hard, hardest = _BONE_HU
+    softer, harder = (np.count_nonzero((flat > ends[0]) & (flat < ends[1])) for ends in ((soft, hard), (hard, hardest)))
+    if harder > _HARD_SHARE * flat.size and harder > 2 * softer:
+        where = f"over {_HARD_SHARE:.0%} of the voxels lie between {hard} and {hardest}, as only hard bone does"
+        raise ReadError(path, f"{span} ({where}); undo the offset")

@@ -4,8 +4,10 @@ The header's RAS affine is turned to LPS. What a header can't be trusted with is
 geometry was stored), a qform and an sform that disagree, 8-bit values in place of Hounsfield units.
 """
 
+import contextlib
 import gzip
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,16 @@ from nibabel.wrapstruct import WrapStructError
 from voco2d.errors import ReadError
 from voco2d.io.array_volume import FileIds, array_volume
 from voco2d.io.hounsfield import guess_hounsfield
-from voco2d.io.orientation import Affine, axes_affine, swap_lps_ras
+from voco2d.io.orientation import Affine, axes_affine, split_affine, swap_lps_ras
 from voco2d.io.source import ReadArgs, Rejection, Source
 from voco2d.io.spool import IN_MEMORY_BYTES, allocate, fill, planes, release
-from voco2d.io.volume import MAX_VOXELS, Volume
+from voco2d.io.volume import MAX_VOXELS, Volume, is_usual_spacing
 
 _MAX_GZIP_RATIO = 1040
 _MOST_BESIDE_VOXELS = 2**20
 _PIECE_BYTES = 8 * 2**20
 _PIECES_AFTER = 4
+_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 _DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, OverflowError, MemoryError, zlib.error)
 _BAD_HEADER = (nib.filebasedimages.ImageFileError, HeaderDataError, WrapStructError)
 
@@ -65,7 +68,8 @@ def read_nifti(source: Source, args: ReadArgs) -> tuple[Volume, tuple[Rejection,
 def _open(path: Path, args: ReadArgs) -> tuple[Any, Affine, list[str]]:
     """Open the file without its voxels and settle its (4, 4) LPS affine."""
     try:
-        image: Any = nib.load(path)
+        with _quiet_nibabel():
+            image: Any = nib.load(path)
         _refuse_size(image, path)
         affine, notes = _affine(image, args)
     except _BAD_HEADER as error:
@@ -76,6 +80,18 @@ def _open(path: Path, args: ReadArgs) -> tuple[Any, Affine, list[str]]:
     if not np.isfinite(affine).all() or spacing.min() < 1e-6 or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
         raise ReadError(path, "the affine in the header has no inverse, so the axes are unknown; store a valid sform")
     return image, affine, notes
+
+
+@contextlib.contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """Silence nibabel on headers that it mends: it names no file."""
+    log = nib.imageglobals.logger
+    was = log.disabled
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = was
 
 
 def _refuse_size(image: Any, path: Path) -> None:
@@ -116,7 +132,30 @@ def _affine(image: Any, args: ReadArgs) -> tuple[Affine, list[str]]:
         apart = float(np.abs(corners @ (image.get_sform() - image.get_qform()).T).max())
         if apart > 0.1 * min(zooms):
             notes.append(f"conflict: sform and qform lie up to {apart:.3g} mm apart, sform taken")
-    return swap_lps_ras(np.asarray(image.affine, np.float64)), notes
+    elif int(header["sform_code"]) == 0 and not _has_voxel_size(image):
+        notes.append("no geometry: the header stores a voxel size of 0, taken as 1 mm")
+    return _in_millimetres(swap_lps_ras(np.asarray(image.affine, np.float64)), header, notes), notes
+
+
+def _has_voxel_size(image: Any) -> bool:
+    """Say whether the file stores the size of voxels; nibabel reads 0 as 1."""
+    with image.file_map["image"].get_prepare_fileobj("rb") as file:
+        stored = type(image.header).from_fileobj(file, check=False)
+    return bool(np.all(stored["pixdim"][1:4]))
+
+
+def _in_millimetres(affine: Affine, header: Any, notes: list[str]) -> Affine:
+    """Turn an affine in metres or micrometres to millimetres, unless only as millimetres it can be a CT's."""
+    try:
+        unit = header.get_xyzt_units()[0]
+    except KeyError:
+        return affine
+    turned = affine.copy()
+    turned[:3] *= _MILLIMETRES.get(unit, 1.0)
+    if not is_usual_spacing(split_affine(turned)[0]) and is_usual_spacing(split_affine(affine)[0]):
+        notes.append(f"conflict: the header's unit of length is {unit}, its voxel size fits mm, mm taken")
+        return affine
+    return turned
 
 
 def _voxels(image: Any, path: Path) -> Shaped[np.ndarray, "a b c"]:

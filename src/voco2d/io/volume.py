@@ -1,9 +1,11 @@
 """A CT series in memory: Hounsfield units on a regular grid, with its geometry and what was odd about it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from voco2d.errors import ReadError
 from voco2d.types import HuVolume, Matrix, Millimetres3
 
 MIN_SLICES = 5
@@ -11,6 +13,25 @@ MIN_SLICES = 5
 
 MAX_VOXELS = 2**31
 """Largest volume taken on, 4 GiB as int16; a header that promises more is damaged or no CT's."""
+
+_SPACING_LIMITS_MM = (0.01, 100.0)
+
+
+def is_usual_spacing(spacing_mm: Millimetres3) -> bool:
+    """Say whether voxels may have this distance, millimetres, in a CT of a patient."""
+    return all(_SPACING_LIMITS_MM[0] <= step <= _SPACING_LIMITS_MM[1] for step in spacing_mm)
+
+
+def refuse_unusual_spacing(spacing_mm: Millimetres3, path: Path | str) -> None:
+    """Refuse what no CT of a patient has.
+
+    Raises:
+        ReadError: As the reason says.
+    """
+    if not is_usual_spacing(spacing_mm):
+        low, high = _SPACING_LIMITS_MM
+        steps = " x ".join(f"{step:.3g}" for step in spacing_mm)
+        raise ReadError(path, f"voxels {steps} mm apart, a CT's are {low:g} to {high:g} mm; mend the header")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +13,6 @@ from voco2d.errors import UsageError
 from voco2d.store.location import Location
 from voco2d.version import VERSION
 
-_log = logging.getLogger(__name__)
 _LOCAL = "local"
 _LOCAL_WORKERS = 2
 _SCHEMES = ("tcp", "tls", "ws", "wss")
@@ -21,6 +20,7 @@ SECONDS_TO_CONNECT = 30
 """Longest wait for an answer of a scheduler or worker."""
 
 _SECONDS_TO_ANSWER = 10
+_SECONDS_TO_CLOSE = 60
 _SECONDS_BETWEEN_TRIES = 0.5
 
 
@@ -59,10 +59,16 @@ def connect(address: str) -> Iterator[Any]:
     dask = _import_dask()
     if _is_local(address):
         workers = _worker_count(address)
-        options: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
+        options: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
         options["silence_logs"] = logging.ERROR
-        with dask.LocalCluster(n_workers=workers, **options) as cluster, dask.Client(cluster) as client:
-            yield client
+        cluster = dask.LocalCluster(n_workers=workers, **options)
+        try:
+            with dask.Client(cluster) as client:
+                yield client
+        finally:
+            # a worker that died or is being started may not answer; left to itself it ends with this process
+            with suppress(TimeoutError):
+                cluster.close(timeout=_SECONDS_TO_CLOSE)
         return
     _await_answer(address)
     try:
@@ -73,8 +79,11 @@ def connect(address: str) -> Iterator[Any]:
         yield client
 
 
-def check_workers(client: Any, paths: Sequence[Location]) -> None:
+def check_workers(client: Any, paths: Sequence[Location]) -> int:
     """Make sure that there are workers, that they have this version, and that they see the paths.
+
+    Returns:
+        How many there are.
 
     Raises:
         UsageError: Something of that fails.
@@ -95,7 +104,7 @@ def check_workers(client: Any, paths: Sequence[Location]) -> None:
                 f"{missing[0]}: a dask worker can't see it; use a file system that all machines share, at the same "
                 "path, or a URL for the store"
             )
-    _log.info("dask: %d workers", len(answers))
+    return len(answers)
 
 
 def _import_dask() -> Any:

@@ -11,6 +11,7 @@ from voco2d.errors import Voco2dError
 from voco2d.io.readers import read_source
 from voco2d.io.source import ReadArgs, Rejection, Source
 from voco2d.io.volume import Volume
+from voco2d.logs import wordless
 from voco2d.preprocessing.preprocess import Prepared, PreprocessArgs, prepare_volume
 from voco2d.store.files import ByteSink, write_atomically
 from voco2d.store.layout import VOLUMES, volume_key, volume_path
@@ -72,7 +73,7 @@ def convert(job: Job) -> Outcome:
         return Rejection(path, "too large for the memory that was left; prepare it again with fewer workers")
     except Exception as error:
         # One odd file among a million must not end a run of hours. The message may hold patient data: tell the type.
-        _log.debug("reading failed", exc_info=True)
+        _log.debug("reading failed\n%s", wordless(error))
         return Rejection(path, f"can't be read ({type(error).__name__}, not foreseen by the reader)")
     key = volume_key(volume.patient_id, volume.series_id, job.identity)
     if job.old is not None and job.old.key != key:

@@ -1,5 +1,6 @@
 """Where conversions run: in this process, in processes of this machine, or on a cluster."""
 
+import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,8 @@ from voco2d.store.conversion import Job, Outcome, convert
 from voco2d.store.layout import SETTINGS
 from voco2d.store.location import Location, is_in_memory
 from voco2d.workers import Lost, available_cores, run_isolated
+
+_log = logging.getLogger(__name__)
 
 Results = Generator[tuple[Job, Outcome], None, None]
 
@@ -39,7 +42,8 @@ def run_conversions(jobs: Sequence[Job], workers: int, seconds: float, isolate: 
     isolate = isolate and not is_in_memory(root)
     if dask is not None:
         with connect(dask) as client:
-            check_workers(client, [root / SETTINGS, jobs[0].source.files[0]])
+            workers_there = check_workers(client, [root / SETTINGS, jobs[0].source.files[0]])
+            _log.info("dask: %d worker%s", workers_there, "" if workers_there == 1 else "s")
             yield from _run_on_cluster(client, jobs, seconds)
     elif isolate:
         yield from _run_here(jobs, max(1, min(workers or available_cores(), len(jobs))), seconds)

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from voco2d.io.volume import Volume
+from voco2d.logs import wordless
 from voco2d.preprocessing.preprocess import Prepared
 from voco2d.quality.body_grid import prepared_spacing_mm
 from voco2d.quality.measure import measure
@@ -36,13 +37,13 @@ def survey(root: Location, key: str, volume: Volume, prepared: Prepared) -> tupl
     try:
         row = measure(volume, prepared)
     except Exception as error:  # whatever a strange volume brings about; the words may hold identifiers
-        _log.debug("measuring failed", exc_info=True)
+        _log.debug("measuring failed\n%s", wordless(error))
         flaws.append(f"quality: not measured ({type(error).__name__})")
     try:
         bare = any(note.startswith("no geometry") for note in volume.notes)
         picture = thumbnail(prepared, None if bare else prepared_spacing_mm(volume, prepared))
     except Exception as error:
-        _log.debug("drawing failed", exc_info=True)
+        _log.debug("drawing failed\n%s", wordless(error))
         flaws.append(f"quality: no picture ({type(error).__name__})")
     if picture is not None:
         content = picture
