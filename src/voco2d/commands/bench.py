@@ -64,6 +64,7 @@ def _cost(options: argparse.Namespace) -> int:
         rounds=options.rounds,
         steps=options.steps,
         warm_up=options.warm_up,
+        steps_3d=options.steps_3d,
         batch_size=options.batch_size,
         chunk=options.chunk,
         threads=_threads(options),

@@ -17,8 +17,9 @@ _PRETRAIN = (
 )
 _COST = (
     ("batch-size", 1, "volumes a step"),
-    ("steps", 3, "timed steps"),
+    ("steps", 3, "timed steps of 2D-VoCo"),
     ("warm-up", 1, "steps before them that aren't timed; the first may compile"),
+    ("steps-3d", 1, "timed steps of 3D VoCo, minutes each, without warm-up"),
     ("rounds", 1, "how often each method is started anew"),
     ("threads", 0, "threads; 0 takes one a core"),
     ("chunk", 0, "crops that are encoded at a time; 0 takes all at once"),

@@ -1,6 +1,6 @@
 """The inverted residual block of `cpu_blocks`: its way forward and its way back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,16 +46,16 @@ class InvertedResidualStep(Function):
     def forward(ctx: Any, x: Tensor, layers: Layers, squeezing: int, *params: Tensor) -> Tensor:
         """Return the block's output (N, H', W', C')."""
         conv, bn = layers.depthwise
-        count = len(x)
-        wide, first = (x, _IDENTITY) if layers.expand is None else _expand(x, *layers.expand)
+        count, active = len(x), layers.expand is not None
+        wide = _Expansion(x, layers)
+        first = _IDENTITY if layers.expand is None else wide.measure(layers.expand[1])
         stride, pad = conv.stride[0], int(conv.padding[0])
-        height, width = (_out_size(size, conv) for size in wide.shape[1:3])
-        deep = torch.empty(count, height, width, wide.shape[3])
+        height, width = (_out_size(size, conv) for size in x.shape[1:3])
+        deep = torch.empty(count, height, width, conv.out_channels)
         weight = _taps(conv.weight)
-        active = layers.expand is not None
-        sums = np.zeros((2, wide.shape[3]))
+        sums = np.zeros((2, conv.out_channels))
         centre = _NoCentre
-        for part in chunks(count, wide[0].numel()):
+        for part in wide.parts():
             a, out = wide[part], deep[part]
             spread(cpu_depthwise.depthwise, len(a), a, first.scale, first.shift, active, weight, stride, pad, out)
             if centre is _NoCentre:
@@ -77,8 +77,7 @@ class InvertedResidualStep(Function):
         )
         ctx.layers, ctx.squeezing = layers, params[len(params) - squeezing :]
         norms = [tensor for norm in (first, second, third) for tensor in vars(norm).values()]
-        keeps = layers.expand is not None and layers.expand[0].in_channels > _CHEAP
-        ctx.save_for_backward(x, wide if keeps else None, deep, narrow, pooled, gate, *norms)
+        ctx.save_for_backward(x, wide.kept, deep, narrow, pooled, gate, *norms)
         return out
 
     @staticmethod
@@ -86,21 +85,23 @@ class InvertedResidualStep(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x and the parameters."""
         layers: Layers = ctx.layers
-        x, wide, deep, narrow, pooled, gate, *rest = ctx.saved_tensors
+        x, kept, deep, narrow, pooled, gate, *rest = ctx.saved_tensors
         first, second, third = (Norm(*rest[start : start + 4]) for start in (0, 4, 8))
         grad = grad.contiguous()
         dz2, projecting, squeezing, sums = _project_back(grad, deep, narrow, pooled, gate, second, third, ctx)
         factors, *normal = second.gradient(sums, dz2.shape[0] * dz2.shape[1] * dz2.shape[2])
         conv = layers.depthwise[0]
         active = layers.expand is not None
-        if layers.expand is not None and wide is None:
-            wide = _widen(x, layers.expand[0])
-        source = wide if active else x
+        wide = _Expansion(x, layers, kept)
         weight = _taps(conv.weight)
-        dz1, taps, sums = torch.empty_like(source), np.zeros(weight.shape), np.zeros((2, source.shape[3]))
-        constants = (source, first.scale, first.shift, first.mean, active, weight, dz2, deep, factors)
+        channels = conv.in_channels
+        dz1, taps, sums = torch.empty(*x.shape[:3], channels), np.zeros(weight.shape), np.zeros((2, channels))
+        constants = (first.scale, first.shift, first.mean, active, weight)
         geometry = (conv.stride[0], int(conv.padding[0]))
-        spread(cpu_depthwise.depthwise_gradient, len(x), *constants, *geometry, dz1, totals=(taps, sums))
+        for part in wide.parts():
+            a = wide[part]
+            maps = (dz2[part], deep[part], factors, *geometry, dz1[part])
+            spread(cpu_depthwise.depthwise_gradient, len(a), a, *constants, *maps, totals=(taps, sums))
         del dz2
         kernel = torch.from_numpy(taps.astype(np.float32)).permute(2, 0, 1)[:, None]
         deepening = [kernel, *normal]
@@ -117,25 +118,54 @@ _CHEAP = 40
 _NoCentre = torch.zeros(0)
 
 
-def _widen(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Return the expanded map before its norm."""
-    wide = torch.empty(*x.shape[:3], conv.out_channels)
-    torch.mm(x.flatten(0, 2), conv.weight.detach().flatten(1).t(), out=wide.flatten(0, 2))
-    return wide
+class _Expansion:
+    """The expanded map before its norm, a part at a time: kept as a whole, or made again where that is cheap.
 
+    Args:
+        x: (N, H, W, C) the block's input; what is convolved where the block doesn't expand.
+        layers: Of the block.
+        kept: What another `_Expansion` of the same input has kept.
+    """
 
-def _expand(x: Tensor, conv: nn.Conv2d, bn: _BatchNorm) -> tuple[Tensor, Norm]:
-    """Return the expanded map before its norm, and the norm."""
-    count, height, width, _ = x.shape
-    wide = torch.empty(count, height, width, conv.out_channels)
-    weight = conv.weight.detach().flatten(1).t()
-    sums, centre = np.zeros((2, conv.out_channels)), _NoCentre
-    for part in chunks(count, wide[0].numel()):
-        out = wide[part].flatten(0, 2)
-        torch.mm(x[part].flatten(0, 2), weight, out=out)
-        centre = out[: height * width].mean(0) if centre is _NoCentre else centre
-        spread(cpu_kernels.moments, len(wide[part]), wide[part].flatten(1, 2), centre, totals=(sums,))
-    return wide, measure(bn, centre, sums, count * height * width)
+    def __init__(self, x: Tensor, layers: Layers, kept: Tensor | None = None) -> None:
+        self._x, self._conv = x, None if layers.expand is None else layers.expand[0]
+        self._channels = layers.depthwise[0].in_channels
+        self._made = torch.empty(0)
+        self._keeps = self._conv is not None and self._conv.in_channels > _CHEAP
+        self.kept = kept
+
+    def parts(self) -> Iterator[slice]:
+        """Return the parts it is to be asked for."""
+        return chunks(len(self._x), self._x[0, ..., 0].numel() * self._channels)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        """Return a part, (n, H, W, C); it may be overwritten when the next one is asked for."""
+        if self._conv is None:
+            return self._x[part]
+        if self.kept is not None:
+            return self.kept[part]
+        x = self._x[part]
+        if len(self._made) < len(x):
+            self._made = torch.empty(*x.shape[:3], self._channels)
+        return self._make(x, self._made[: len(x)], self._conv)
+
+    def measure(self, bn: _BatchNorm) -> Norm:
+        """Return the norm of the whole map, and keep the map unless it is cheap to make."""
+        assert self._conv is not None
+        count, height, width, _ = self._x.shape
+        kept = torch.empty(count, height, width, self._channels) if self._keeps else None
+        sums, centre = np.zeros((2, self._channels)), _NoCentre
+        for part in self.parts():
+            a = self[part] if kept is None else self._make(self._x[part], kept[part], self._conv)
+            a = a.flatten(1, 2)
+            centre = a[0].mean(0) if centre is _NoCentre else centre
+            spread(cpu_kernels.moments, len(a), a, centre, totals=(sums,))
+        self.kept = kept
+        return measure(bn, centre, sums, count * height * width)
+
+    def _make(self, x: Tensor, out: Tensor, conv: nn.Conv2d) -> Tensor:
+        torch.mm(x.flatten(0, 2), conv.weight.detach().flatten(1).t(), out=out.flatten(0, 2))
+        return out
 
 
 def _gates(deep: Tensor, norm: Norm, layers: Layers) -> tuple[Tensor | None, Tensor | None]:
@@ -221,16 +251,16 @@ def _squeeze_back(grad: Tensor, pooled: Tensor, totals: list[Tensor], ctx: Any) 
 
 
 def _expand_back(
-    dz: Tensor, sums: np.ndarray, x: Tensor, wide: Tensor, norm: Norm, residual: Tensor | None, layers: Layers
+    dz: Tensor, sums: np.ndarray, x: Tensor, wide: _Expansion, norm: Norm, residual: Tensor | None, layers: Layers
 ) -> tuple[Tensor, list[Tensor]]:
     """Go back to the block's input: its gradient, and those of parameters."""
     assert layers.expand is not None
     conv = layers.expand[0]
-    factors, *normal = norm.gradient(sums, wide.numel() // wide.shape[3])
+    factors, *normal = norm.gradient(sums, dz.numel() // dz.shape[3])
     weight = conv.weight.detach().flatten(1)
     kernel = torch.zeros_like(weight)
     dx = torch.empty_like(x)
-    for part in chunks(len(x), wide[0].numel()):
+    for part in wide.parts():
         a = wide[part].flatten(1, 2)
         d = torch.empty_like(a)
         spread(cpu_kernels.norm_gradient, len(a), dz[part].flatten(1, 2), a, factors, d)

@@ -61,8 +61,10 @@ class CostArgs:
         methods: Keys of `SUBJECTS`; ratios are over the first.
         device: `cpu` or `cuda`.
         rounds: How often each method is started anew; they take turns, so that a change of the machine hits all.
-        steps: Steps that are timed in each process.
-        warm_up: Steps before them that aren't.
+        steps: Steps of 2D-VoCo that are timed in each process.
+        warm_up: Steps of 2D-VoCo before them that aren't.
+        steps_3d: Steps of 3D VoCo that are timed in each process. They last minutes, so there is no warm-up: what
+            only a first step does (loading libraries, clearing memory) takes seconds.
         batch_size: Volumes a step.
         chunk: Crops that are encoded at a time; 0 takes all at once. Otherwise the student encodes each once more.
         threads: Threads of torch.
@@ -76,6 +78,7 @@ class CostArgs:
     rounds: int = 1
     steps: int = 3
     warm_up: int = 1
+    steps_3d: int = 1
     batch_size: int = 1
     chunk: int = 0
     threads: int = 2
@@ -84,7 +87,7 @@ class CostArgs:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        for key in ("rounds", "steps", "batch_size", "threads"):
+        for key in ("rounds", "steps", "steps_3d", "batch_size", "threads"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key}={getattr(self, key)}: must be at least 1")
         unknown = [name for name in self.methods if name not in SUBJECTS]

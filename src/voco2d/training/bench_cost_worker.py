@@ -61,14 +61,15 @@ def measure(name: str, crops: Path, args: CostArgs) -> dict[str, Any]:
         optimizer.zero_grad()
         method.after_step(0.0)
 
+    warm_up, steps = (0, args.steps_3d) if SUBJECTS[name].is_3d else (args.warm_up, args.steps)
     start = peak_bytes(on_gpu)
     times: dict[str, list[float]] = {}
     # all forward passes come first: the peak of a process can be read but not set back
-    for index in range(args.warm_up + args.steps):
-        _note(times if index >= args.warm_up else {}, "forward", timed(forward, on_gpu))
+    for index in range(warm_up + steps):
+        _note(times if index >= warm_up else {}, "forward", timed(forward, on_gpu))
     forward_peak = peak_bytes(on_gpu)
-    for index in range(args.warm_up + args.steps):
-        kept = times if index >= args.warm_up else {}
+    for index in range(warm_up + steps):
+        kept = times if index >= warm_up else {}
         _note(kept, "gradients", timed(gradients, on_gpu))
         _note(kept, "follow", timed(follow, on_gpu))
     for clock in ("seconds", "cpu_seconds"):
