@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from voco2d.models import cpu_depthwise, cpu_kernels
+from voco2d.models.cpu_arena import empty, empty_like
 from voco2d.models.cpu_blocks import _EMPTY, _IDENTITY, Norm, chunks, measure, spread
 
 
@@ -51,7 +52,7 @@ class InvertedResidualStep(Function):
         first = _IDENTITY if layers.expand is None else wide.measure(layers.expand[1])
         stride, pad = conv.stride[0], int(conv.padding[0])
         height, width = (_out_size(size, conv) for size in x.shape[1:3])
-        deep = torch.empty(count, height, width, conv.out_channels)
+        deep = empty(count, height, width, conv.out_channels)
         weight = _taps(conv.weight)
         sums = np.zeros((2, conv.out_channels))
         centre = _NoCentre
@@ -64,7 +65,7 @@ class InvertedResidualStep(Function):
         second = measure(bn, centre, sums, count * height * width)
         pooled, gate = _gates(deep, second, layers)
         narrow, third = _project(deep, second, gate, *layers.project)
-        out = torch.empty_like(narrow)
+        out = empty_like(narrow)
         spread(
             cpu_kernels.normalise,
             count,
@@ -95,7 +96,7 @@ class InvertedResidualStep(Function):
         wide = _Expansion(x, layers, kept)
         weight = _taps(conv.weight)
         channels = conv.in_channels
-        dz1, taps, sums = torch.empty(*x.shape[:3], channels), np.zeros(weight.shape), np.zeros((2, channels))
+        dz1, taps, sums = empty(*x.shape[:3], channels), np.zeros(weight.shape), np.zeros((2, channels))
         constants = (first.scale, first.shift, first.mean, active, weight)
         geometry = (conv.stride[0], int(conv.padding[0]))
         for part in wide.parts():
@@ -153,7 +154,7 @@ class _Expansion:
         """Return the norm of the whole map, and keep the map unless it is cheap to make."""
         assert self._conv is not None
         count, height, width, _ = self._x.shape
-        kept = torch.empty(count, height, width, self._channels) if self._keeps else None
+        kept = empty(count, height, width, self._channels) if self._keeps else None
         sums, centre = np.zeros((2, self._channels)), _NoCentre
         for part in self.parts():
             a = self[part] if kept is None else self._make(self._x[part], kept[part], self._conv)
@@ -182,7 +183,7 @@ def _gates(deep: Tensor, norm: Norm, layers: Layers) -> tuple[Tensor | None, Ten
 def _project(deep: Tensor, norm: Norm, gate: Tensor | None, conv: nn.Conv2d, bn: _BatchNorm) -> tuple[Tensor, Norm]:
     """Return the projected map before its norm, and the norm."""
     count, height, width, channels = deep.shape
-    narrow = torch.empty(count, height, width, conv.out_channels)
+    narrow = empty(count, height, width, conv.out_channels)
     weight = conv.weight.detach().flatten(1).t()
     sums, centre = np.zeros((2, conv.out_channels)), _NoCentre
     for part in chunks(count, deep[0].numel()):
@@ -217,7 +218,7 @@ def _project_back(
     weight = conv.weight.detach().flatten(1)
     kernel = torch.zeros_like(weight)
     squeezing = [torch.zeros_like(param) for param in ctx.squeezing]
-    dz, sums = torch.empty_like(deep), np.zeros((2, channels))
+    dz, sums = empty_like(deep), np.zeros((2, channels))
     for part in chunks(count, deep[0].numel()):
         a = deep[part].flatten(1, 2)
         size = len(a)
@@ -259,7 +260,7 @@ def _expand_back(
     factors, *normal = norm.gradient(sums, dz.numel() // dz.shape[3])
     weight = conv.weight.detach().flatten(1)
     kernel = torch.zeros_like(weight)
-    dx = torch.empty_like(x)
+    dx = empty_like(x)
     for part in wide.parts():
         a = wide[part].flatten(1, 2)
         d = torch.empty_like(a)
