@@ -52,7 +52,8 @@ class Arena:
 
     def __init__(self, size: int) -> None:
         self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
-        if not os.environ.get("NOHUGE"): self._map.madvise(mmap.MADV_HUGEPAGE)
+        if not os.environ.get("NOHUGE"):
+            self._map.madvise(mmap.MADV_HUGEPAGE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._free = [(0, size)]
         self._lock = threading.Lock()
@@ -63,14 +64,16 @@ class Arena:
         return list(self._free)
 
     def take(self, size: int) -> Tensor | None:
-        """Return `size` bytes as a float32 vector, given back when no tensor refers to them; None where none are left."""
+        """Return `size` bytes as a float32 vector; None where so many are not left.
+
+        They are given back when no tensor refers to them any more.
+        """
         length = -(-size // _PAGE) * _PAGE
         with self._lock:
-            for index, (start, stop) in enumerate(self._free):
-                if stop - start >= length:
-                    break
-            else:
+            index = next((place for place, (start, stop) in enumerate(self._free) if stop - start >= length), None)
+            if index is None:
                 return None
+            start, stop = self._free[index]
             self._free[index : index + 1] = [(start + length, stop)] if start + length < stop else []
         lease = _Lease(self, self._address + start, start, start + length, size // _FLOAT)
         return torch.from_numpy(np.asarray(lease))

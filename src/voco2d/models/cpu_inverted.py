@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from voco2d.models import cpu_depthwise, cpu_kernels
 from voco2d.models.cpu_arena import empty, empty_like
 from voco2d.models.cpu_blocks import _EMPTY, _IDENTITY, Norm, chunks, measure, spread
+from voco2d.models.cpu_expansion import Expansion
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,16 @@ class InvertedResidualStep(Function):
         """Return the block's output (N, H', W', C')."""
         conv, bn = layers.depthwise
         count, active = len(x), layers.expand is not None
-        wide = _Expansion(x, layers)
-        first = _IDENTITY if layers.expand is None else wide.measure(layers.expand[1])
+        wide = None if layers.expand is None else Expansion(x, layers.expand[0])
+        first = _IDENTITY if wide is None or layers.expand is None else wide.measure(layers.expand[1])
         stride, pad = conv.stride[0], int(conv.padding[0])
         height, width = (_out_size(size, conv) for size in x.shape[1:3])
         deep = empty(count, height, width, conv.out_channels)
         weight = _taps(conv.weight)
         sums = np.zeros((2, conv.out_channels))
         centre = _NoCentre
-        for part in wide.parts():
-            a, out = wide[part], deep[part]
+        for part in _parts(x, wide):
+            a, out = x[part] if wide is None else wide[part], deep[part]
             spread(cpu_depthwise.depthwise, len(a), a, first.scale, first.shift, active, weight, stride, pad, out)
             if centre is _NoCentre:
                 centre = out[0].mean((0, 1))
@@ -78,7 +79,8 @@ class InvertedResidualStep(Function):
         )
         ctx.layers, ctx.squeezing = layers, params[len(params) - squeezing :]
         norms = [tensor for norm in (first, second, third) for tensor in vars(norm).values()]
-        ctx.save_for_backward(x, wide.kept, deep, narrow, pooled, gate, *norms)
+        ctx.moments = None if wide is None else wide.moments
+        ctx.save_for_backward(x, None if wide is None else wide.kept, deep, narrow, pooled, gate, *norms)
         return out
 
     @staticmethod
@@ -92,81 +94,32 @@ class InvertedResidualStep(Function):
         dz2, projecting, squeezing, sums = _project_back(grad, deep, narrow, pooled, gate, second, third, ctx)
         factors, *normal = second.gradient(sums, dz2.shape[0] * dz2.shape[1] * dz2.shape[2])
         conv = layers.depthwise[0]
-        active = layers.expand is not None
-        wide = _Expansion(x, layers, kept)
+        wide = None if layers.expand is None else Expansion(x, layers.expand[0], kept, ctx.moments)
         weight = _taps(conv.weight)
         channels = conv.in_channels
         dz1, taps, sums = empty(*x.shape[:3], channels), np.zeros(weight.shape), np.zeros((2, channels))
-        constants = (first.scale, first.shift, first.mean, active, weight)
+        constants = (first.scale, first.shift, first.mean, wide is not None, weight)
         geometry = (conv.stride[0], int(conv.padding[0]))
-        for part in wide.parts():
-            a = wide[part]
+        for part in _parts(x, wide):
+            a = x[part] if wide is None else wide[part]
             maps = (dz2[part], deep[part], factors, *geometry, dz1[part])
             spread(cpu_depthwise.depthwise_gradient, len(a), a, *constants, *maps, totals=(taps, sums))
         del dz2
         kernel = torch.from_numpy(taps.astype(np.float32)).permute(2, 0, 1)[:, None]
         deepening = [kernel, *normal]
-        if not active:
+        if wide is None:
             if layers.skips:
                 dz1 += grad
             return (dz1, None, None, *deepening, *projecting, *squeezing)
-        dx, expanding = _expand_back(dz1, sums, x, wide, first, grad if layers.skips else None, layers)
+        dx, expanding = wide.backward(dz1, sums, first, grad if layers.skips else None)
         return (dx, None, None, *expanding, *deepening, *projecting, *squeezing)
 
 
-_CHEAP = 40
-"""Up to so many channels of a block's input its expansion is computed again rather than kept: it takes most memory."""
 _NoCentre = torch.zeros(0)
 
 
-class _Expansion:
-    """The expanded map before its norm, a part at a time: kept as a whole, or made again where that is cheap.
-
-    Args:
-        x: (N, H, W, C) the block's input; what is convolved where the block doesn't expand.
-        layers: Of the block.
-        kept: What another `_Expansion` of the same input has kept.
-    """
-
-    def __init__(self, x: Tensor, layers: Layers, kept: Tensor | None = None) -> None:
-        self._x, self._conv = x, None if layers.expand is None else layers.expand[0]
-        self._channels = layers.depthwise[0].in_channels
-        self._made = torch.empty(0)
-        self._keeps = self._conv is not None and self._conv.in_channels > _CHEAP
-        self.kept = kept
-
-    def parts(self) -> Iterator[slice]:
-        """Return the parts it is to be asked for."""
-        return chunks(len(self._x), self._x[0, ..., 0].numel() * self._channels)
-
-    def __getitem__(self, part: slice) -> Tensor:
-        """Return a part, (n, H, W, C); it may be overwritten when the next one is asked for."""
-        if self._conv is None:
-            return self._x[part]
-        if self.kept is not None:
-            return self.kept[part]
-        x = self._x[part]
-        if len(self._made) < len(x):
-            self._made = torch.empty(*x.shape[:3], self._channels)
-        return self._make(x, self._made[: len(x)], self._conv)
-
-    def measure(self, bn: _BatchNorm) -> Norm:
-        """Return the norm of the whole map, and keep the map unless it is cheap to make."""
-        assert self._conv is not None
-        count, height, width, _ = self._x.shape
-        kept = empty(count, height, width, self._channels) if self._keeps else None
-        sums, centre = np.zeros((2, self._channels)), _NoCentre
-        for part in self.parts():
-            a = self[part] if kept is None else self._make(self._x[part], kept[part], self._conv)
-            a = a.flatten(1, 2)
-            centre = a[0].mean(0) if centre is _NoCentre else centre
-            spread(cpu_kernels.moments, len(a), a, centre, totals=(sums,))
-        self.kept = kept
-        return measure(bn, centre, sums, count * height * width)
-
-    def _make(self, x: Tensor, out: Tensor, conv: nn.Conv2d) -> Tensor:
-        torch.mm(x.flatten(0, 2), conv.weight.detach().flatten(1).t(), out=out.flatten(0, 2))
-        return out
+def _parts(x: Tensor, wide: Expansion | None) -> Iterator[slice]:
+    return chunks(len(x), x[0].numel()) if wide is None else wide.parts()
 
 
 def _gates(deep: Tensor, norm: Norm, layers: Layers) -> tuple[Tensor | None, Tensor | None]:
@@ -249,30 +202,6 @@ def _squeeze_back(grad: Tensor, pooled: Tensor, totals: list[Tensor], ctx: Any) 
     for total, share in zip(totals, params, strict=True):
         total += share
     return back
-
-
-def _expand_back(
-    dz: Tensor, sums: np.ndarray, x: Tensor, wide: _Expansion, norm: Norm, residual: Tensor | None, layers: Layers
-) -> tuple[Tensor, list[Tensor]]:
-    """Go back to the block's input: its gradient, and those of parameters."""
-    assert layers.expand is not None
-    conv = layers.expand[0]
-    factors, *normal = norm.gradient(sums, dz.numel() // dz.shape[3])
-    weight = conv.weight.detach().flatten(1)
-    kernel = torch.zeros_like(weight)
-    dx = empty_like(x)
-    for part in wide.parts():
-        a = wide[part].flatten(1, 2)
-        d = torch.empty_like(a)
-        spread(cpu_kernels.norm_gradient, len(a), dz[part].flatten(1, 2), a, factors, d)
-        d = d.view(-1, a.shape[2])
-        kernel.addmm_(d.t(), x[part].flatten(0, 2))
-        out = dx[part].flatten(0, 2)
-        if residual is None:
-            torch.mm(d, weight, out=out)
-        else:
-            torch.addmm(residual[part].flatten(0, 2), d, weight, out=out)
-    return dx, [kernel.view_as(conv.weight), *normal]
 
 
 def _taps(weight: Tensor) -> Tensor:
