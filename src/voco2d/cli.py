@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from voco2d.commands import bench_options
 from voco2d.errors import Voco2dError
 from voco2d.logs import start_logging, wordless
 from voco2d.version import VERSION
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, overrides = _split(words)
     options, unknown = parser.parse_known_args(words)
     if unknown:
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}; see voco2d {options.command} --help")
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}; see {options.parser.prog} --help")
     options.overrides = overrides
     options.main = main  # the demo runs the other commands
     start_logging(options.verbose)
@@ -285,15 +286,7 @@ def _convert(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("pretrain",), help="a pretraining step of paper-v2 on the CPU")
-    parser.add_argument(
-        "--reference", type=Path, metavar="PATH", help="checkout of the paper's code, timed beside ours"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
-    parser.add_argument("--backbone", default="efficientnet_b0", metavar="NAME", help="default %(default)s")
-    for name, value, what in _BENCH:
-        parser.add_argument(f"--{name}", type=_count, default=value, metavar="N", help=f"{what} (default %(default)s)")
-    parser.add_argument("--plain", dest="fast_cpu", action="store_false", help="without the fused loops for CPUs")
+    bench_options.describe(parser, _count)
 
 
 def _info(parser: argparse.ArgumentParser) -> None:
@@ -301,14 +294,6 @@ def _info(parser: argparse.ArgumentParser) -> None:
 
 
 _DESCRIPTION = "Pretrain on unlabeled CT slices (2D-VoCo), grade abdominal injuries (CNN-LSTM). Research use only."
-_BENCH = (
-    ("batch-size", 4, "volumes a step"),
-    ("slices", 32, "slices a crop"),
-    ("steps", 3, "timed steps, after one that isn't"),
-    ("rounds", 1, "how often each side is started anew"),
-    ("threads", 0, "threads; 0 takes one a core"),
-    ("chunk", 0, "crops that our side encodes at a time; 0 takes all at once"),
-)
 _OVERRIDES_HINT = "After the options, key=value words change settings, for example seed=1; a wrong key lists all."
 _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
     ("demo", "the whole story on a phantom cohort, with a report", _demo),
@@ -323,6 +308,6 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("ensemble", "blend models with weights fitted on out-of-fold predictions", _ensemble),
     ("report", "write the HTML page of a run", _report),
     ("convert", "write a checkpoint's backbone for plain timm or the Hugging Face hub", _convert),
-    ("bench", "measure time and memory of a step, beside the paper's code", _bench),
+    ("bench", "measure what a step costs, beside the paper's code or 3D VoCo", _bench),
     ("info", "versions and hardware, for bug reports", _info),
 )

@@ -1,19 +1,20 @@
 import copy
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import timm
 import torch
+from timm.layers import BatchNormAct2d, DropPath
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual, SqueezeExcite
 from torch import Tensor, nn
 
 from voco2d.errors import UsageError
 from voco2d.models import fast_cpu
 from voco2d.models.backbones import build_backbone
-
-pytest.importorskip("numba")
-
-from timm.layers import BatchNormAct2d, DropPath
-from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual, SqueezeExcite
 
 TOLERANCE = 2e-5
 """Relative error of float32 beside the same network in float64."""
@@ -140,6 +141,37 @@ def test_evaluation_is_timms_own() -> None:
     assert torch.equal(fast.eval()(x), plain.eval()(x))
 
 
+def test_a_frozen_norm_stays_frozen() -> None:
+    plain = _block(InvertedResidual, (8, 8), 3, 1, squeezes=True)
+    plain.bn2.eval()
+    fast = fast_cpu.accelerate_cpu(copy.deepcopy(plain))
+    x = torch.randn(4, 8, 6, 6)
+    assert torch.allclose(fast(x), plain(x), atol=1e-5)
+    assert torch.equal(fast.bn2.running_mean, plain.bn2.running_mean)
+
+
+def test_without_a_folder_for_its_cache_it_compiles_anew(tmp_path: Path) -> None:
+    """numba refuses to import loops that it is told to keep where it finds no folder it can write to."""
+    package = Path(fast_cpu.__file__).parent
+    for name in ("cpu_compile", "cpu_kernels"):
+        (tmp_path / f"{name}.py").write_text((package / f"{name}.py").read_text())
+    (tmp_path / "__pycache__").write_text("no folder")
+    script = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import cpu_compile
+sys.modules["voco2d.models.cpu_compile"] = cpu_compile
+import numpy as np
+import cpu_kernels
+out = np.zeros((1, 1, 1), np.float32)
+cpu_kernels.norm_gradient(out + 1, out, np.ones((3, 1), np.float32), out, 0, 1)
+assert out.item() == 2
+assert not cpu_kernels.norm_gradient.stats.cache_path
+"""
+    nowhere = {name: str(tmp_path / "__pycache__") for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA")}
+    subprocess.run([sys.executable, "-B", "-c", script], check=True, env={**os.environ, **nowhere})
+
+
 def test_other_kinds_are_left_alone() -> None:
     relu = InvertedResidual(8, 8, act_layer=nn.ReLU)
     dropping = InvertedResidual(8, 8, act_layer=nn.SiLU)
@@ -157,7 +189,8 @@ def test_not_a_number_stays_one() -> None:
     assert fast(x).isnan().any()
 
 
-def test_needs_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_cpu, "find_spec", lambda _name: None)
-    with pytest.raises(UsageError, match=r"voco2d\[fast\]"):
-        fast_cpu.accelerate_cpu(nn.Identity())
+def test_a_numba_that_cannot_be_imported_says_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(UsageError, match=r"^numba can't be imported \(.*\): .* set fast_cpu=false$"):
+        fast_cpu.accelerate_cpu(_block(InvertedResidual, (8, 8), 3, 1, squeezes=True))
+    fast_cpu.accelerate_cpu(nn.Linear(2, 2))

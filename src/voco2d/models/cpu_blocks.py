@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from voco2d.models import cpu_kernels
+from voco2d.models.cpu_arena import empty, empty_like
 
 _CHUNK = 1 << 20
 """Values of the widest map that are worked on at a time: 4 MB."""
@@ -92,7 +93,7 @@ class NormActivation(Function):
         sums = np.zeros((2, a.shape[2]))
         spread(cpu_kernels.moments, len(a), a, centre, totals=(sums,))
         norm = measure(layer, centre, sums, a.shape[0] * a.shape[1])
-        out = torch.empty_like(a)
+        out = empty_like(a)
         spread(cpu_kernels.activate, len(a), a, norm.scale, norm.shift, _EMPTY, False, out)
         ctx.save_for_backward(a, *vars(norm).values())
         return out
@@ -103,7 +104,7 @@ class NormActivation(Function):
         """Return the gradients of a, weight and bias."""
         a, *rest = ctx.saved_tensors
         norm = Norm(*rest)
-        dz, sums = torch.empty_like(a), np.zeros((2, a.shape[2]))
+        dz, sums = empty_like(a), np.zeros((2, a.shape[2]))
         constants = (a, norm.scale, norm.shift, norm.mean, _EMPTY, _EMPTY, False)
         spread(cpu_kernels.activation_gradient, len(a), grad.contiguous(), *constants, dz, totals=(sums,))
         factors, weight, bias = norm.gradient(sums, a.shape[0] * a.shape[1])
@@ -121,7 +122,7 @@ class FirstConvolution(Function):
         ctx.geometry = (weight.shape[2], stride, pad)
         kernel = weight.detach().permute(2, 3, 1, 0).flatten(0, 2)
         shape = patches(x[:1], *ctx.geometry).shape
-        out = torch.empty(len(x), *shape[1:3], len(weight))
+        out = empty(len(x), *shape[1:3], len(weight))
         for part in chunks(len(x), out[0].numel()):
             torch.mm(patches(x[part], *ctx.geometry).flatten(0, 2), kernel, out=out[part].flatten(0, 2))
         return out

@@ -9,10 +9,11 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from voco2d.models.cpu_kernels import _CACHED, _JIT, _ONE, _ZERO, _sigmoid
+from voco2d.models.cpu_compile import JIT, compiled
+from voco2d.models.cpu_kernels import _ONE, _ZERO, _sigmoid
 
 
-@njit(**_JIT)
+@njit(**JIT)
 @no_type_check
 def _prepare(a, scale, shift, active, out):
     """Write y of an image (H, W, C), or the image itself unless `active`."""
@@ -27,7 +28,7 @@ def _prepare(a, scale, shift, active, out):
                     out[i, j, c] = a[i, j, c]
 
 
-@njit(**_JIT)
+@njit(**JIT)
 @no_type_check
 def _convolve(y, w, stride, pad, out):
     """Write the convolution of y (H, W, C); taps outside of it count as zero."""
@@ -69,7 +70,7 @@ def _convolve(y, w, stride, pad, out):
                             out[i, j, c] += y[top + u, left + v, c] * w[u, v, c]
 
 
-@njit(**_JIT)
+@njit(**JIT)
 @no_type_check
 def _scatter(g, w, stride, pad, out):
     """Write the input gradient (H, W, C) of the output gradient g, any stride."""
@@ -86,7 +87,7 @@ def _scatter(g, w, stride, pad, out):
                         out[top + u, left + v, c] += g[i, j, c] * w[u, v, c]
 
 
-@njit(**_JIT)
+@njit(**JIT)
 @no_type_check
 def _correlate(y, g, stride, pad, out):
     """Add the weight gradient of an image to out (k, k, C), four places of a row at a time."""
@@ -119,7 +120,7 @@ def _correlate(y, g, stride, pad, out):
                     j += 1
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def depthwise(a, scale, shift, active, w, stride, pad, out, start, stop):
     """Write the convolution of y, or of `a` itself unless `active`."""
@@ -129,7 +130,7 @@ def depthwise(a, scale, shift, active, w, stride, pad, out, start, stop):
         _convolve(y, w, stride, pad, out[n])
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def depthwise_gradient(a, scale, shift, mean, active, w, g, b, factors, stride, pad, out, weight, sums, start, stop):
     """Go back through the norm after the convolution, the convolution, and the activation before it.

@@ -1,6 +1,6 @@
 """The inverted residual block of `cpu_blocks`: its way forward and its way back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from voco2d.models import cpu_depthwise, cpu_kernels
+from voco2d.models.cpu_arena import empty, empty_like
 from voco2d.models.cpu_blocks import _EMPTY, _IDENTITY, Norm, chunks, measure, spread
+from voco2d.models.cpu_expansion import Expansion
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,17 @@ class InvertedResidualStep(Function):
     def forward(ctx: Any, x: Tensor, layers: Layers, squeezing: int, *params: Tensor) -> Tensor:
         """Return the block's output (N, H', W', C')."""
         conv, bn = layers.depthwise
-        count = len(x)
-        wide, first = (x, _IDENTITY) if layers.expand is None else _expand(x, *layers.expand)
+        count, active = len(x), layers.expand is not None
+        wide = None if layers.expand is None else Expansion(x, layers.expand[0])
+        first = _IDENTITY if wide is None or layers.expand is None else wide.measure(layers.expand[1])
         stride, pad = conv.stride[0], int(conv.padding[0])
-        height, width = (_out_size(size, conv) for size in wide.shape[1:3])
-        deep = torch.empty(count, height, width, wide.shape[3])
+        height, width = (_out_size(size, conv) for size in x.shape[1:3])
+        deep = empty(count, height, width, conv.out_channels)
         weight = _taps(conv.weight)
-        active = layers.expand is not None
-        sums = np.zeros((2, wide.shape[3]))
+        sums = np.zeros((2, conv.out_channels))
         centre = _NoCentre
-        for part in chunks(count, wide[0].numel()):
-            a, out = wide[part], deep[part]
+        for part in _parts(x, wide):
+            a, out = x[part] if wide is None else wide[part], deep[part]
             spread(cpu_depthwise.depthwise, len(a), a, first.scale, first.shift, active, weight, stride, pad, out)
             if centre is _NoCentre:
                 centre = out[0].mean((0, 1))
@@ -64,7 +66,7 @@ class InvertedResidualStep(Function):
         second = measure(bn, centre, sums, count * height * width)
         pooled, gate = _gates(deep, second, layers)
         narrow, third = _project(deep, second, gate, *layers.project)
-        out = torch.empty_like(narrow)
+        out = empty_like(narrow)
         spread(
             cpu_kernels.normalise,
             count,
@@ -77,8 +79,8 @@ class InvertedResidualStep(Function):
         )
         ctx.layers, ctx.squeezing = layers, params[len(params) - squeezing :]
         norms = [tensor for norm in (first, second, third) for tensor in vars(norm).values()]
-        keeps = layers.expand is not None and layers.expand[0].in_channels > _CHEAP
-        ctx.save_for_backward(x, wide if keeps else None, deep, narrow, pooled, gate, *norms)
+        ctx.moments = None if wide is None else wide.moments
+        ctx.save_for_backward(x, None if wide is None else wide.kept, deep, narrow, pooled, gate, *norms)
         return out
 
     @staticmethod
@@ -86,56 +88,38 @@ class InvertedResidualStep(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x and the parameters."""
         layers: Layers = ctx.layers
-        x, wide, deep, narrow, pooled, gate, *rest = ctx.saved_tensors
+        x, kept, deep, narrow, pooled, gate, *rest = ctx.saved_tensors
         first, second, third = (Norm(*rest[start : start + 4]) for start in (0, 4, 8))
         grad = grad.contiguous()
         dz2, projecting, squeezing, sums = _project_back(grad, deep, narrow, pooled, gate, second, third, ctx)
         factors, *normal = second.gradient(sums, dz2.shape[0] * dz2.shape[1] * dz2.shape[2])
         conv = layers.depthwise[0]
-        active = layers.expand is not None
-        if layers.expand is not None and wide is None:
-            wide = _widen(x, layers.expand[0])
-        source = wide if active else x
+        wide = None if layers.expand is None else Expansion(x, layers.expand[0], kept, ctx.moments)
         weight = _taps(conv.weight)
-        dz1, taps, sums = torch.empty_like(source), np.zeros(weight.shape), np.zeros((2, source.shape[3]))
-        constants = (source, first.scale, first.shift, first.mean, active, weight, dz2, deep, factors)
+        channels = conv.in_channels
+        dz1, taps, sums = empty(*x.shape[:3], channels), np.zeros(weight.shape), np.zeros((2, channels))
+        constants = (first.scale, first.shift, first.mean, wide is not None, weight)
         geometry = (conv.stride[0], int(conv.padding[0]))
-        spread(cpu_depthwise.depthwise_gradient, len(x), *constants, *geometry, dz1, totals=(taps, sums))
+        for part in _parts(x, wide):
+            a = x[part] if wide is None else wide[part]
+            maps = (dz2[part], deep[part], factors, *geometry, dz1[part])
+            spread(cpu_depthwise.depthwise_gradient, len(a), a, *constants, *maps, totals=(taps, sums))
         del dz2
         kernel = torch.from_numpy(taps.astype(np.float32)).permute(2, 0, 1)[:, None]
         deepening = [kernel, *normal]
-        if not active:
+        if wide is None:
             if layers.skips:
                 dz1 += grad
             return (dz1, None, None, *deepening, *projecting, *squeezing)
-        dx, expanding = _expand_back(dz1, sums, x, wide, first, grad if layers.skips else None, layers)
+        dx, expanding = wide.backward(dz1, sums, first, grad if layers.skips else None)
         return (dx, None, None, *expanding, *deepening, *projecting, *squeezing)
 
 
-_CHEAP = 40
-"""Up to so many channels of a block's input its expansion is computed again rather than kept: it takes most memory."""
 _NoCentre = torch.zeros(0)
 
 
-def _widen(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Return the expanded map before its norm."""
-    wide = torch.empty(*x.shape[:3], conv.out_channels)
-    torch.mm(x.flatten(0, 2), conv.weight.detach().flatten(1).t(), out=wide.flatten(0, 2))
-    return wide
-
-
-def _expand(x: Tensor, conv: nn.Conv2d, bn: _BatchNorm) -> tuple[Tensor, Norm]:
-    """Return the expanded map before its norm, and the norm."""
-    count, height, width, _ = x.shape
-    wide = torch.empty(count, height, width, conv.out_channels)
-    weight = conv.weight.detach().flatten(1).t()
-    sums, centre = np.zeros((2, conv.out_channels)), _NoCentre
-    for part in chunks(count, wide[0].numel()):
-        out = wide[part].flatten(0, 2)
-        torch.mm(x[part].flatten(0, 2), weight, out=out)
-        centre = out[: height * width].mean(0) if centre is _NoCentre else centre
-        spread(cpu_kernels.moments, len(wide[part]), wide[part].flatten(1, 2), centre, totals=(sums,))
-    return wide, measure(bn, centre, sums, count * height * width)
+def _parts(x: Tensor, wide: Expansion | None) -> Iterator[slice]:
+    return chunks(len(x), x[0].numel()) if wide is None else wide.parts()
 
 
 def _gates(deep: Tensor, norm: Norm, layers: Layers) -> tuple[Tensor | None, Tensor | None]:
@@ -152,7 +136,7 @@ def _gates(deep: Tensor, norm: Norm, layers: Layers) -> tuple[Tensor | None, Ten
 def _project(deep: Tensor, norm: Norm, gate: Tensor | None, conv: nn.Conv2d, bn: _BatchNorm) -> tuple[Tensor, Norm]:
     """Return the projected map before its norm, and the norm."""
     count, height, width, channels = deep.shape
-    narrow = torch.empty(count, height, width, conv.out_channels)
+    narrow = empty(count, height, width, conv.out_channels)
     weight = conv.weight.detach().flatten(1).t()
     sums, centre = np.zeros((2, conv.out_channels)), _NoCentre
     for part in chunks(count, deep[0].numel()):
@@ -187,7 +171,7 @@ def _project_back(
     weight = conv.weight.detach().flatten(1)
     kernel = torch.zeros_like(weight)
     squeezing = [torch.zeros_like(param) for param in ctx.squeezing]
-    dz, sums = torch.empty_like(deep), np.zeros((2, channels))
+    dz, sums = empty_like(deep), np.zeros((2, channels))
     for part in chunks(count, deep[0].numel()):
         a = deep[part].flatten(1, 2)
         size = len(a)
@@ -218,30 +202,6 @@ def _squeeze_back(grad: Tensor, pooled: Tensor, totals: list[Tensor], ctx: Any) 
     for total, share in zip(totals, params, strict=True):
         total += share
     return back
-
-
-def _expand_back(
-    dz: Tensor, sums: np.ndarray, x: Tensor, wide: Tensor, norm: Norm, residual: Tensor | None, layers: Layers
-) -> tuple[Tensor, list[Tensor]]:
-    """Go back to the block's input: its gradient, and those of parameters."""
-    assert layers.expand is not None
-    conv = layers.expand[0]
-    factors, *normal = norm.gradient(sums, wide.numel() // wide.shape[3])
-    weight = conv.weight.detach().flatten(1)
-    kernel = torch.zeros_like(weight)
-    dx = torch.empty_like(x)
-    for part in chunks(len(x), wide[0].numel()):
-        a = wide[part].flatten(1, 2)
-        d = torch.empty_like(a)
-        spread(cpu_kernels.norm_gradient, len(a), dz[part].flatten(1, 2), a, factors, d)
-        d = d.view(-1, a.shape[2])
-        kernel.addmm_(d.t(), x[part].flatten(0, 2))
-        out = dx[part].flatten(0, 2)
-        if residual is None:
-            torch.mm(d, weight, out=out)
-        else:
-            torch.addmm(residual[part].flatten(0, 2), d, weight, out=out)
-    return dx, [kernel.view_as(conv.weight), *normal]
 
 
 def _taps(weight: Tensor) -> Tensor:

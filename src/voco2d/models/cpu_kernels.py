@@ -5,14 +5,13 @@ the activation is SiLU, y = z · σ(z). Each loop works on the images from `star
 run.
 """
 
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
 
-_JIT: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz"}, "error_model": "numpy"}
-"""NaN and infinity stay what they are: the training loop looks for them."""
-_CACHED: dict[str, Any] = {**_JIT, "cache": True}
+from voco2d.models.cpu_compile import JIT, compiled
+
 _ROWS = 128
 """Values that are summed in float32 before they are added up in float64."""
 
@@ -23,7 +22,7 @@ _P1, _P2, _P3, _P4, _P5, _P6 = (np.float32(np.log(2) ** n / np.prod(np.arange(1.
 _BIAS, _MANTISSA = np.int32(127), np.int32(23)
 
 
-@njit(inline="always", **_JIT)
+@njit(inline="always", **JIT)
 @no_type_check
 def _sigmoid(z):
     power = min(max(-z * _LOG2E, _LOW), _HIGH)
@@ -34,7 +33,7 @@ def _sigmoid(z):
     return _ONE / (_ONE + part * factor)
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def moments(a, centre, sums, start, stop):
     """Add Σ (a − centre) and Σ (a − centre)² of a (N, P, C) to sums (2, C)."""
@@ -54,7 +53,7 @@ def moments(a, centre, sums, start, stop):
                 sums[1, c] += second[c]
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def gradient_sums(g, a, mean, sums, start, stop):
     """Add Σ g and Σ g · (a − mean) to sums (2, C)."""
@@ -73,7 +72,7 @@ def gradient_sums(g, a, mean, sums, start, stop):
                 sums[1, c] += second[c]
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def normalise(a, scale, shift, residual, adds, out, start, stop):
     """Write z, with `residual` added where `adds`."""
@@ -87,7 +86,7 @@ def normalise(a, scale, shift, residual, adds, out, start, stop):
                     out[n, p, c] = a[n, p, c] * scale[c] + shift[c]
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def activate(a, scale, shift, gate, gated, out, start, stop):
     """Write y, times gate (N, C) where `gated`."""
@@ -103,7 +102,7 @@ def activate(a, scale, shift, gate, gated, out, start, stop):
                     out[n, p, c] = z * _sigmoid(z)
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def pool(a, scale, shift, out, start, stop):
     """Write the mean of y over the places to out (N, C)."""
@@ -118,7 +117,7 @@ def pool(a, scale, shift, out, start, stop):
             out[n, c] *= share
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def gate_gradient(g, a, scale, shift, out, start, stop):
     """Write Σ g · y over the places to out (N, C)."""
@@ -130,7 +129,7 @@ def gate_gradient(g, a, scale, shift, out, start, stop):
                 out[n, c] += g[n, p, c] * (z * _sigmoid(z))
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def activation_gradient(g, a, scale, shift, mean, gate, pooled, gated, out, sums, start, stop):
     """Write dz = (g · gate + pooled) · y'(z), or g · y'(z) unless `gated`; add to sums as `gradient_sums`."""
@@ -157,7 +156,7 @@ def activation_gradient(g, a, scale, shift, mean, gate, pooled, gated, out, sums
                 sums[1, c] += second[c]
 
 
-@njit(**_CACHED)
+@compiled
 @no_type_check
 def norm_gradient(g, a, factors, out, start, stop):
     """Write a batch norm's input gradient, factors (3, C): g · f₀ + a · f₁ + f₂."""

@@ -1,6 +1,6 @@
 """Faster training of timm's EfficientNet-like backbones on a CPU, with the same weights and results."""
 
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -29,20 +29,22 @@ def accelerate_cpu(backbone: nn.Module) -> nn.Module:
         The backbone.
 
     Raises:
-        UsageError: numba isn't installed.
+        UsageError: numba can't be imported, for example because numpy is newer than it knows.
     """
-    if not is_available():
-        raise UsageError("fast_cpu needs numba: pip install 'voco2d[fast]', or turn fast_cpu off")
-    for module in list(backbone.modules()):
-        fast = _FAST.get(type(module))
-        if fast is not None and fast.takes(module):  # type: ignore[attr-defined]
-            module.__class__ = fast
+    pairs = [(module, _FAST.get(type(module))) for module in backbone.modules()]
+    taken = [(module, fast) for module, fast in pairs if fast is not None and fast.takes(module)]  # type: ignore[attr-defined]
+    if taken:
+        _check_numba()
+    for module, fast in taken:
+        module.__class__ = fast
     return backbone
 
 
-def is_available() -> bool:
-    """Tell whether numba is installed."""
-    return find_spec("numba") is not None
+def _check_numba() -> None:
+    try:
+        import_module("numba")
+    except ImportError as error:
+        raise UsageError(f"numba can't be imported ({error}): install another, or set fast_cpu=false") from error
 
 
 class _FastNormAct(BatchNormAct2d):
@@ -150,7 +152,8 @@ class _Gate:
 
 def _goes_fast(module: nn.Module, x: Tensor) -> bool:
     plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return module.training and plain and len(x) > 1 and not torch.compiler.is_compiling()
+    trains = all(part.training for part in module.modules())  # a norm may be frozen by itself
+    return trains and plain and len(x) > 1 and not torch.compiler.is_compiling()
 
 
 def _is_rest(block: Any, deep: nn.Module, project: nn.Module, last: nn.Module) -> bool:

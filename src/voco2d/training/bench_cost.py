@@ -1,13 +1,10 @@
 """What a step of 2D-VoCo and one of 3D VoCo cost on the same volumes: each is measured in a process of its own."""
 
 import importlib.util
-import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +12,8 @@ from voco2d.errors import ConfigError
 from voco2d.extras import require
 from voco2d.progress import Progress
 from voco2d.training.bench_crops import CropPlan, write_crops
+from voco2d.training.bench_hardware import hardware, load
 from voco2d.training.bench_process import run_alone
-from voco2d.version import VERSION
 
 WORKER = "voco2d.training.bench_cost_worker"
 RATIOS: Mapping[str, str] = {
@@ -27,7 +24,6 @@ RATIOS: Mapping[str, str] = {
     "encoder_parameters": "encoder_parameters",
 }
 """What is compared, and the key it is compared by."""
-_PACKAGES = ("torch", "timm", "monai")
 
 
 @dataclass(frozen=True)
@@ -65,11 +61,14 @@ class CostArgs:
         methods: Keys of `SUBJECTS`; ratios are over the first.
         device: `cpu` or `cuda`.
         rounds: How often each method is started anew; they take turns, so that a change of the machine hits all.
-        steps: Steps that are timed in each process.
-        warm_up: Steps before them that aren't.
+        steps: Steps of 2D-VoCo that are timed in each process.
+        warm_up: Steps of 2D-VoCo before them that aren't.
+        steps_3d: Steps of 3D VoCo that are timed in each process. They last minutes, so there is no warm-up: what
+            only a first step does (loading libraries, clearing memory) takes seconds.
         batch_size: Volumes a step.
         chunk: Crops that are encoded at a time; 0 takes all at once. Otherwise the student encodes each once more.
         threads: Threads of torch.
+        fast_cpu: Whether 2D backbones take the fused loops for CPUs, as they do in `voco2d pretrain`.
         checkpointing: Whether 3D VoCo computes its encoder's blocks once more in place of keeping what it needs.
         quick: Smaller crops and fewer slices: a trial of the command whose numbers say nothing about the methods.
     """
@@ -79,14 +78,16 @@ class CostArgs:
     rounds: int = 1
     steps: int = 3
     warm_up: int = 1
+    steps_3d: int = 1
     batch_size: int = 1
     chunk: int = 0
     threads: int = 2
+    fast_cpu: bool = True
     checkpointing: bool = True
     quick: bool = False
 
     def __post_init__(self) -> None:
-        for key in ("rounds", "steps", "batch_size", "threads"):
+        for key in ("rounds", "steps", "steps_3d", "batch_size", "threads"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key}={getattr(self, key)}: must be at least 1")
         unknown = [name for name in self.methods if name not in SUBJECTS]
@@ -112,7 +113,7 @@ def bench_cost(args: CostArgs) -> dict[str, Any]:
     """
     if any(SUBJECTS[name].is_3d for name in args.methods) and importlib.util.find_spec("monai") is None:
         require("monai", "volume", "3D VoCo")
-    before = os.getloadavg()[0]
+    before = load()
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in args.methods}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -130,8 +131,8 @@ def bench_cost(args: CostArgs) -> dict[str, Any]:
         "quick": args.quick,
         "settings": asdict(args),
         "crops": {name: asdict(args.plan(name)) for name in args.methods},
-        "hardware": _hardware(),
-        "load": [before, os.getloadavg()[0]],
+        "hardware": hardware(),
+        "load": [before, load()],
         "methods": {name: _sum_up(runs) for name, runs in rounds.items()},
         "ratios": _ratios(rounds),
     }
@@ -163,30 +164,3 @@ def _ratios(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict
             ratio: statistics.median(run[key] / base[key] for run, base in pairs) for ratio, key in RATIOS.items()
         }
     return ratios
-
-
-def _hardware() -> dict[str, Any]:
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "platform": platform.platform(),
-        "voco2d": VERSION,
-        **{name: _version(name) for name in _PACKAGES},
-    }
-
-
-def _processor() -> str:
-    table = Path("/proc/cpuinfo")
-    if table.is_file():
-        for line in table.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

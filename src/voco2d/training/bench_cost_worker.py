@@ -1,10 +1,5 @@
 """The process that measures one method: builds it, steps, and prints times, peak memory, operations and parameters."""
 
-import json
-import resource
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +8,16 @@ import torch
 from torch import nn
 
 from voco2d.config import resolve
-from voco2d.errors import Voco2dError
 from voco2d.methods.method import CropBatch
 from voco2d.methods.voco import VoCo
 from voco2d.methods.voco3d import VoCo3D, VoCo3DArgs
 from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import build_backbone
+from voco2d.training.bench_clock import peak_bytes, timed
 from voco2d.training.bench_cost import SUBJECTS, CostArgs
 from voco2d.training.bench_crops import RANDOM_CROPS
+from voco2d.training.bench_process import answer
+from voco2d.training.fast_path import take_fast_path
 from voco2d.training.flop_count import count_flops
 from voco2d.training.gradients import Chance, compute_gradients
 from voco2d.training.optim import build_optimizer
@@ -64,16 +61,17 @@ def measure(name: str, crops: Path, args: CostArgs) -> dict[str, Any]:
         optimizer.zero_grad()
         method.after_step(0.0)
 
+    warm_up, steps = (0, args.steps_3d) if SUBJECTS[name].is_3d else (args.warm_up, args.steps)
     start = peak_bytes(on_gpu)
     times: dict[str, list[float]] = {}
     # all forward passes come first: the peak of a process can be read but not set back
-    for index in range(args.warm_up + args.steps):
-        _time(times if index >= args.warm_up else {}, "forward", forward, on_gpu)
+    for index in range(warm_up + steps):
+        _note(times if index >= warm_up else {}, "forward", timed(forward, on_gpu))
     forward_peak = peak_bytes(on_gpu)
-    for index in range(args.warm_up + args.steps):
-        kept = times if index >= args.warm_up else {}
-        _time(kept, "gradients", gradients, on_gpu)
-        _time(kept, "follow", follow, on_gpu)
+    for index in range(warm_up + steps):
+        kept = times if index >= warm_up else {}
+        _note(kept, "gradients", timed(gradients, on_gpu))
+        _note(kept, "follow", timed(follow, on_gpu))
     for clock in ("seconds", "cpu_seconds"):
         rest = times.pop(f"follow_{clock}")
         times[f"step_{clock}"] = [first + last for first, last in zip(times[f"gradients_{clock}"], rest, strict=True)]
@@ -92,23 +90,13 @@ def build(name: str, args: CostArgs) -> VoCo | VoCo3D:
     plan = args.plan(name)
     if SUBJECTS[name].is_3d:
         return VoCo3D(VoCo3DArgs(plan.grid, plan.crop, RANDOM_CROPS, checkpointing=args.checkpointing))
-    sizes = [f"method.grid={plan.grid}", f"method.crop={plan.crop}", f"method.slices={plan.slices}"]
-    settings = resolve(PretrainArgs, "paper-v2", sizes, PRESETS).method
-    assert isinstance(settings, VoCoArgs)
-    return VoCo(build_backbone(SUBJECTS[name].backbone), settings)
-
-
-def peak_bytes(on_gpu: bool) -> int:
-    """Return the largest amount of memory taken so far: resident in this process, or allocated on the GPU."""
-    if on_gpu:
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # getrusage's peak is inherited from the process that started this one; this one isn't
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    words = [f"method.grid={plan.grid}", f"method.crop={plan.crop}", f"method.slices={plan.slices}"]
+    words += [f"fast_cpu={str(args.fast_cpu).lower()}"]
+    settings = resolve(PretrainArgs, "paper-v2", words, PRESETS)
+    assert isinstance(settings.method, VoCoArgs)
+    backbone = build_backbone(SUBJECTS[name].backbone)
+    take_fast_path(backbone, settings, torch.device(args.device))
+    return VoCo(backbone, settings.method)
 
 
 def _read(path: Path, device: torch.device) -> CropBatch:
@@ -118,16 +106,10 @@ def _read(path: Path, device: torch.device) -> CropBatch:
     return CropBatch(units, random_crops + base_crops, overlap, torch.arange(volumes, device=device).roll(-1))
 
 
-def _time(times: dict[str, list[float]], name: str, work: Callable[[], None], on_gpu: bool) -> None:
-    """Append how long the work takes, by the clock and on all cores together, to the lists named after it."""
-    if on_gpu:
-        torch.cuda.synchronize()
-    start, cpu_start = time.perf_counter(), time.process_time()
-    work()
-    if on_gpu:
-        torch.cuda.synchronize()
-    times.setdefault(f"{name}_seconds", []).append(time.perf_counter() - start)
-    times.setdefault(f"{name}_cpu_seconds", []).append(time.process_time() - cpu_start)
+def _note(times: dict[str, list[float]], name: str, taken: tuple[float, float]) -> None:
+    """Append what was timed to the lists named after it."""
+    for clock, seconds in zip(("seconds", "cpu_seconds"), taken, strict=True):
+        times.setdefault(f"{name}_{clock}", []).append(seconds)
 
 
 def _parameters(method: VoCo | VoCo3D) -> dict[str, int]:
@@ -138,19 +120,11 @@ def _parameters(method: VoCo | VoCo3D) -> dict[str, int]:
     }
 
 
-def main() -> None:
-    """Take an order as JSON from the command line and print the answer as JSON."""
-    order = json.loads(sys.argv[1])
+def _follow(order: dict[str, Any]) -> dict[str, Any]:
     args = CostArgs(**{**order["args"], "methods": tuple(order["args"]["methods"])})
     torch.set_num_threads(args.threads)
-    try:
-        answer = measure(order["method"], Path(order["crops"]), args)
-    except (MemoryError, torch.OutOfMemoryError):
-        answer = {"error": f"{order['method']}: memory ran out with --chunk {args.chunk}; --chunk 1 takes least"}
-    except Voco2dError as error:
-        answer = {"error": str(error)}
-    sys.stdout.write(f"\n{json.dumps(answer)}\n")
+    return measure(order["method"], Path(order["crops"]), args)
 
 
 if __name__ == "__main__":
-    main()
+    answer(_follow, "a smaller --batch-size takes less, and so does --chunk 1")

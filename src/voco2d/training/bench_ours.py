@@ -9,10 +9,9 @@ from voco2d.methods.method import CropBatch
 from voco2d.methods.registry import build_method
 from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import build_backbone
-from voco2d.models.cpu_memory import keep_freed_memory
-from voco2d.models.fast_cpu import accelerate_cpu
 from voco2d.training.bench_pretrain import BenchArgs
 from voco2d.training.bench_worker import draw_overlap, report
+from voco2d.training.fast_path import take_fast_path
 from voco2d.training.gradients import Chance, compute_gradients
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import PRESETS, PretrainArgs
@@ -23,13 +22,11 @@ def build(args: BenchArgs, folder: str = "") -> Callable[[], None]:
     """Return what does a step: both networks, the loss, its gradient, optimizer, schedule and teacher."""
     del folder
     words = [f"backbone={args.backbone}", "init=random", "device=cpu", f"batch_size={args.batch_size}"]
-    words += [f"chunk={args.chunk}", f"method.slices={args.slices}"]
+    words += [f"chunk={args.chunk}", f"method.slices={args.slices}", f"fast_cpu={str(args.fast_cpu).lower()}"]
     settings = resolve(PretrainArgs, "paper-v2", words, PRESETS)
     fabric = launch(settings.device, settings.precision, settings.seed)
     backbone = build_backbone(settings.backbone)
-    if args.fast_cpu:
-        keep_freed_memory()
-        accelerate_cpu(backbone)
+    take_fast_path(backbone, settings, fabric.device)
     method = build_method(backbone, settings.method).train()
     optimizer = build_optimizer(method.parameters(), settings.optim)
     schedule = build_schedule(optimizer, settings.optim, settings.horizon)

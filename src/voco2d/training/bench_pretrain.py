@@ -1,16 +1,14 @@
 """Time and peak memory of a pretraining step, ours and the paper's public code, each in a process of its own."""
 
-import json
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from voco2d.errors import ConfigError, UsageError
+from voco2d.errors import ConfigError
+from voco2d.training.bench_hardware import hardware, load
+from voco2d.training.bench_process import run_alone
 
 OURS, REFERENCE = "voco2d.training.bench_ours", "voco2d.training.bench_reference"
 _RANDOM_CROPS, _BASE_CROPS, _CROP = 2, 9, 64
@@ -24,7 +22,8 @@ class BenchArgs:
         backbone: timm name; the paper's code is written for efficientnet_b0.
         batch_size: Volumes.
         slices: Slices a crop.
-        steps: Steps that are timed, after one that isn't.
+        steps: Steps that are timed.
+        warm_up: Steps before them that aren't; in the first, loops may be compiled.
         threads: Threads of torch.
         chunk: Crops that our side encodes at a time; 0 takes all at once.
         fast_cpu: Whether our side takes the fused loops for CPUs.
@@ -34,6 +33,7 @@ class BenchArgs:
     batch_size: int = 4
     slices: int = 32
     steps: int = 3
+    warm_up: int = 1
     threads: int = 2
     chunk: int = 0
     fast_cpu: bool = True
@@ -60,38 +60,25 @@ def bench_pretrain(args: BenchArgs, reference: Path | None, rounds: int = 1) -> 
     Returns:
         `ours`, and with a reference `reference`, each with the median `seconds` and `cpu_seconds` a step, all
         `steps_seconds`, and `peak_bytes` resident; `time_ratio`, `cpu_time_ratio` (which other processes on the
-        machine disturb less) and `memory_ratio`, ours over the reference's; `settings`.
+        machine disturb less) and `memory_ratio`, ours over the reference's; `settings`, `hardware` and `load`, of the
+        machine before and after.
 
     Raises:
         UsageError: A side can't run; it says why.
     """
     sides = {"ours": (OURS, "")} | ({} if reference is None else {"reference": (REFERENCE, str(reference.resolve()))})
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+    before = load()
     for _ in range(rounds):
         for name, (module, folder) in sides.items():
-            measured[name].append(_measure(module, args, folder))
+            order = {"args": asdict(args), "folder": folder}
+            measured[name].append(run_alone(module, order, args.threads))
     result: dict[str, Any] = {name: _sum_up(runs) for name, runs in measured.items()}
     if reference is not None:
         for ratio, key in (("time", "seconds"), ("cpu_time", "cpu_seconds"), ("memory", "peak_bytes")):
             result[f"{ratio}_ratio"] = result["ours"][key] / result["reference"][key]
-    return {**result, "settings": {**asdict(args), "images": args.images, "rounds": rounds}}
-
-
-def _measure(module: str, args: BenchArgs, folder: str) -> dict[str, Any]:
-    """Run one side in a process; the last line it prints is what it measured, or {"error": why}."""
-    threads = {name: str(args.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    environment = {**os.environ, **threads, "OMP_WAIT_POLICY": "PASSIVE"}
-    words = [sys.executable, "-m", module, json.dumps(asdict(args)), folder]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    except (IndexError, ValueError):
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        killed = "; was it killed for want of memory?" if done.returncode == -9 else ""
-        raise UsageError(f"{module} ended with code {done.returncode}: {last}{killed}") from None
-    if "error" in answer:
-        raise UsageError(str(answer["error"]))
-    return answer
+    settings = {**asdict(args), "images": args.images, "rounds": rounds}
+    return {**result, "settings": settings, "hardware": hardware(), "load": [before, load()]}
 
 
 def _sum_up(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

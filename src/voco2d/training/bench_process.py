@@ -1,13 +1,13 @@
-"""Runs one measurement in a process of its own, so that its peak memory is nobody else's."""
+"""Runs one measurement in a process of its own, so that its peak memory is nobody else's: both ends of it."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from voco2d.errors import UsageError
+from voco2d.errors import UsageError, Voco2dError
 
 
 def run_alone(module: str, order: Mapping[str, Any], threads: int) -> dict[str, Any]:
@@ -35,3 +35,21 @@ def run_alone(module: str, order: Mapping[str, Any], threads: int) -> dict[str, 
     if "error" in answer:
         raise UsageError(str(answer["error"]))
     return answer
+
+
+def answer(measure: Callable[[dict[str, Any]], Mapping[str, Any]], way_out: str) -> None:
+    """Be the module that `run_alone` starts: print what is measured, or why not.
+
+    Args:
+        measure: Takes the order.
+        way_out: What takes less memory; told where that runs out.
+    """
+    try:
+        told = measure(json.loads(sys.argv[1]))
+    except Voco2dError as error:
+        told = {"error": str(error)}
+    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for want of memory on a CPU
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        told = {"error": f"memory ran out; {way_out}"}
+    sys.stdout.write(f"\n{json.dumps(told)}\n")

@@ -21,6 +21,7 @@ from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.alarm import Alarm
 from voco2d.training.continuation import refuse_other_run
+from voco2d.training.fast_path import take_fast_path
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import MAY_CHANGE, PRESETS, PretrainArgs
@@ -131,6 +132,7 @@ def _build(args: PretrainArgs, fabric: Fabric, continues: bool) -> TrainingState
     backbone = build_backbone(args.backbone, in_chans=IN_CHANS)
     start.apply(backbone)
     _compare(start.metadata, args)
+    take_fast_path(backbone, args, fabric.device)
     method = build_method(backbone, args.method).to(fabric.device)
     same_start(method)
     if is_shared():

@@ -14,10 +14,10 @@ from voco2d.training.symptoms import AlarmArgs
 from voco2d.training.writers import WriterName
 
 MAY_CHANGE = (
-    "steps", "checkpoint_every", "keep_checkpoints", "log_every", "device", "devices", "nodes", "residency", "alarm",
-    "probe", "writers",
+    "steps", "checkpoint_every", "keep_checkpoints", "log_every", "device", "devices", "nodes", "residency", "fast_cpu",
+    "alarm", "probe", "writers",
 )  # fmt: skip
-"""Keys in which a continued run may differ from what it was."""
+"""Keys in which a continued run may differ from what it was; `fast_cpu` rounds otherwise, as another `device` does."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class PretrainArgs:
         devices: GPUs, or processes on the CPU, on each machine; torchrun and SLURM say it themselves.
         nodes: Machines; needs torchrun or SLURM.
         compile: Whether the backbone is compiled with torch.compile.
+        fast_cpu: Whether EfficientNets take fused loops on a CPU in `fp32`, with the same weights and results but for
+            rounding; they stand aside for `compile`, and for the shared norms of several processes.
         residency: Where volumes are read from: `disk`, a copy of all of them on the `device`, or `auto`, which copies
             them to a GPU half of whose free memory holds them.
         precision: `fp32`, `bf16` or `fp16`.
@@ -66,6 +68,7 @@ class PretrainArgs:
     nodes: int = 1
     precision: str = "fp32"
     compile: bool = False
+    fast_cpu: bool = True
     residency: Literal["auto", "disk", "device"] = "auto"
     window_hu: tuple[float, float] = (-175.0, 250.0)
     schedule_steps: int | None = None
