@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ import pytest
 
 from voco2d.config import resolve
 from voco2d.data.augment import AugmentArgs
+from voco2d.data.cohort import patient_digests
 from voco2d.data.phantom import PhantomArgs, write_cohort
-from voco2d.errors import ConfigError, UsageError
+from voco2d.errors import ConfigError, LabelError, UsageError
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.report import report_run
 from voco2d.models import fast_cpu
 from voco2d.models.aggregators import AGGREGATORS
-from voco2d.models.checkpoint import read_weights
+from voco2d.models.backbones import build_backbone
+from voco2d.models.checkpoint import read_weights, save_weights
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.preprocessing.readout import ReadoutArgs
 from voco2d.progress import Progress
@@ -187,3 +190,35 @@ def test_the_paper_is_a_preset() -> None:
 def test_impossible_settings_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         FinetuneArgs(**values)
+
+
+def test_the_command_takes_splits_slices_and_flips(
+    store: Path, phantoms: Path, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    labels = pd.read_csv(phantoms / "train.csv", dtype=str)
+    parts = ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
+    pd.DataFrame({"patient_id": labels["patient_id"], "split": parts}).to_csv(tmp_path / "splits.csv", index=False)
+    words = ("--init", "random", "--out", tmp_path / "run", "--splits", tmp_path / "splits.csv")
+    slices = ("--slice-labels", phantoms / "image_level_labels.csv")
+    keys = ("backbone=test_efficientnet", "epochs=1", "readout.slices=4", "readout.crop=32", "hidden=8", "fraction=0.5")
+    assert run("finetune", store, "--labels", phantoms / "train.csv", *words, *slices, *keys)[0] == 0
+    tested = pd.read_csv(tmp_path / "run" / "predictions_test.csv", dtype=str)
+    assert set(tested["patient_id"]) == set(labels["patient_id"][6:])
+    about = json.loads((tmp_path / "run" / "predictions_test.json").read_text())
+    assert (about["transductive"], about["fraction"]) == (False, 0.5)
+    scan = phantoms / "train_images" / labels["patient_id"][0]
+    out = ("--model", tmp_path / "run", "--out", tmp_path / "predictions.csv", "--test-flips", "depth")
+    assert run("predict", scan, *out)[0] == 0
+
+
+def test_pretraining_on_a_test_patient_is_refused(store: Path, phantoms: Path, tmp_path: Path) -> None:
+    labels = pd.read_csv(phantoms / "train.csv", dtype=str)["patient_id"].tolist()
+    seen = {"kind": "pretrain", "backbone": "test_efficientnet", "patients_seen": patient_digests(labels[-1:])}
+    save_weights(tmp_path / "weights.safetensors", build_backbone("test_efficientnet").state_dict(), seen)
+    splits = {patient: "test" if patient == labels[-1] else "train" for patient in labels}
+    start, args = str(tmp_path / "weights.safetensors"), replace(ARGS, run_folds=None)
+    with pytest.raises(LabelError, match="pretraining sees 1 patients"):
+        finetune(store, phantoms / "train.csv", start, tmp_path / "run", args, splits=splits)
+    args = replace(args, transductive=True)
+    run = finetune(store, phantoms / "train.csv", start, tmp_path / "run", args, splits=splits)
+    assert json.loads((run / "predictions_test.json").read_text())["transductive"] is True

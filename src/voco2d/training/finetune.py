@@ -16,7 +16,7 @@ from voco2d.preprocessing.readout import check_readout
 from voco2d.progress import Progress
 from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
-from voco2d.training.assignment import assign, is_transductive, refuse_seen
+from voco2d.training.assignment import Assignment, assign, is_transductive, refuse_seen
 from voco2d.training.continuation import refuse_other_run
 from voco2d.training.finetune_args import MAY_CHANGE
 from voco2d.training.finetune_args import FinetuneArgs as FinetuneArgs
@@ -53,16 +53,9 @@ def finetune(
 ) -> Path:
     """Train one classifier a fold, or one on a fixed split, write the run folder and return it.
 
-    Besides `RunDir`'s files it holds `fold_<k>.safetensors`, each the epoch with its fold's best validation RSNA score,
-    `folds.csv`, `labels.csv` (the patients used), `oof_predictions.csv`, `scores.json`. Since the epoch is chosen on
-    the patients it is scored on, the out-of-fold scores are slightly too good.
-
-    Folds depend on patients, labels and seed alone, so that runs that start otherwise can be compared. A checkpoint
-    that has seen patients of a fold to be trained is refused unless `args.transductive`, which `scores.json` tells.
-
-    With `splits` there is one model, `fold_0.safetensors`. `oof_predictions.csv` and `scores.json` are those of the
-    patients of `validation`, on whom the epoch is chosen; without any, the last epoch is kept and nothing is
-    scored. `predictions_test.csv` holds those of `test`, who need no labels; `splits.csv` says who was in which part.
+    docs/finetuning.md tells what the folder holds. Folds depend on patients, labels and seed alone, so that runs that
+    start otherwise can be compared. A checkpoint that has seen patients who are graded is refused unless
+    `args.transductive`, which all tables tell.
 
     Args:
         store: Made by `voco2d prepare`.
@@ -72,14 +65,15 @@ def finetune(
         args: Settings; the defaults when None.
         resume: Keep the finished folds of the run in `out` and go on after the last finished epoch.
         folds: Fold 0…`args.folds` − 1 by patient, as `data.cohort_folds` makes them; by default they are made here.
-        splits: Patient → `train`, `validation` or `test`, instead of folds.
+        splits: Patient → `train`, `validation` or `test`, instead of folds: one model, whose epoch is chosen on
+            `validation`, and `predictions_test.csv` with those of `test`, who need no labels.
         slice_labels: CSV as RSNA 2023's `image_level_labels.csv`: adds a loss on slices, see `SliceLossArgs`.
         slice_organs: CSV that says how visible organs are on slices, see `read_visibility`: adds to that loss.
 
     Raises:
         UsageError: A path or setting is wrong, or `out` holds another run.
         StoreError: The store can't be used.
-        LabelError: The label table, folds or splits can't be used, or the checkpoint has seen validation patients.
+        LabelError: A table, folds or splits can't be used, or the checkpoint has seen patients who are graded.
         CheckpointError: The weights can't be had or belong to another architecture.
         NonFiniteLossError: The loss became NaN or infinite.
     """
@@ -90,39 +84,49 @@ def finetune(
     args = replace(args, backbone=start.backbone)
     assignment = assign(args, volumes.index, read_labels(labels), folds, splits)
     refuse_seen(start, assignment.parts, args.transductive)
-    cohort, tables = assignment.cohort, assignment.tables
+    cohort = assignment.cohort
     known = read_slice_labels(volumes.index, volumes.preprocess_args, cohort, slice_labels, slice_organs)
-    same = {
-        "init": init,
-        "volumes": volumes.fingerprint(cohort.series["position"].tolist()),
-        "slice_labels": str(slice_labels),
-        "slice_organs": str(slice_organs),
-    }
+    fingerprint = volumes.fingerprint(cohort.series["position"].tolist())
+    tables = {"slice_labels": str(slice_labels), "slice_organs": str(slice_organs)}
+    same = {"init": init, "volumes": fingerprint, **tables}
     if resume:
-        refuse_other_run(out, args, MAY_CHANGE, same, tables)
+        refuse_other_run(out, args, MAY_CHANGE, same, assignment.tables)
     fabric = launch(args.device, args.precision, args.seed)
-    if fabric.device.type == "cpu":
-        keep_freed_memory()
     dataset = ClassifyDataset(volumes, cohort, args.readout, args.augment, args.preload_mb, known)
     names = () if known is None else known.names
     plans = [plan_fold(part, args, cohort, volumes.settings, start, names) for part in assignment.parts]
     plans[0].build(start)  # what can't be built must not leave a folder behind that blocks the corrected command
     run = RunDir.create(out, KIND, args, {"store": str(store), "labels": str(labels), **same}, resume)
-    for name, text in tables.items():
+    for name, text in assignment.tables.items():
         write_text(run.path / name, text)
+    _train_and_grade(plans, start, fabric, dataset, run, assignment)
+    return run.path
+
+
+def _train_and_grade(
+    plans: Sequence[FoldPlan],
+    start: Initialisation,
+    fabric: Fabric,
+    dataset: ClassifyDataset,
+    run: RunDir,
+    assignment: Assignment,
+) -> None:
+    """Train what isn't finished, grade the test patients, and write tables, scores and what they are."""
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
+    args = plans[0].args
     finished = _train_folds(plans, start, fabric, dataset, run, read_finished(run, assignment.held_out))
     tested = _test(plans, fabric, dataset, run)
     graded = {patient for patient, number in assignment.held_out.items() if number in finished} | set(tested)
     about = {
-        "init": init,
+        "init": start.origin,
         "transductive": is_transductive(start, graded),
         "fraction": args.fraction,
         "select": args.select,
         "test_flips": list(args.test_flips),
     }
-    write_scores(run, finished, cohort.labels, about)
+    write_scores(run, finished, dataset.cohort.labels, about)
     describe_tables(run, about)
-    return run.path
 
 
 def _train_folds(
