@@ -6,14 +6,18 @@ import torch
 from voco2d.config import to_tree
 from voco2d.errors import CheckpointError, ConfigError
 from voco2d.models.aggregators import AGGREGATORS
+from voco2d.models.backbones import build_backbone
 from voco2d.models.checkpoint import load_backbone, save_weights
 from voco2d.models.classifier import (
     CLASSIFIER_KIND,
+    SLICE_LOGITS,
     Classifier,
     ClassifierArgs,
     class_probabilities,
     load_classifier,
 )
+from voco2d.models.pooling import POOLINGS
+from voco2d.models.state_names import load_state
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 
 TINY = ClassifierArgs(backbone="test_efficientnet", hidden=8)
@@ -101,3 +105,39 @@ def test_tensors_of_another_architecture_are_refused(tmp_path: Path) -> None:
     save_weights(path, Classifier(TINY).state_dict(), metadata(other))
     with pytest.raises(CheckpointError, match="doesn't fit its own description"):
         load_classifier(path)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_every_pooling_has_a_classifier(pooling: str) -> None:
+    args = ClassifierArgs("test_efficientnet", in_chans=3, hidden=8, pooling=pooling)
+    assert Classifier(args).eval()(torch.rand(1, 2, 3, 32, 32))["liver"].shape == (1, 3)
+
+
+def test_slices_have_logits_of_their_own_where_asked_for() -> None:
+    args = ClassifierArgs("test_efficientnet", hidden=8, slice_targets=("bowel", "liver", "spleen"))
+    logits = Classifier(args).eval()(torch.rand(2, 5, 1, 32, 32))
+    assert logits[SLICE_LOGITS].shape == (2, 5, 3)
+    assert class_probabilities(logits).shape == (2, len(CLASS_COLUMNS))
+
+
+def test_a_checkpoint_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
+    """Versions before other poolings, directions and layers told five settings only."""
+    path = tmp_path / "fold_0.safetensors"
+    classifier = Classifier(TINY).eval()
+    told = {key: getattr(TINY, key) for key in ("backbone", "in_chans", "aggregator", "hidden", "dropout")}
+    save_weights(path, classifier.state_dict(), {**metadata(TINY), "classifier": told})
+    volumes = torch.rand(1, 2, 1, 32, 32)
+    loaded, _ = load_classifier(path)
+    for name, logits in classifier(volumes).items():
+        torch.testing.assert_close(loaded(volumes)[name], logits)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 5, 6])
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_resnet", "convnext_atto"])
+def test_equal_channels_have_the_features_of_the_one_channel_that_was_pretrained(backbone: str, channels: int) -> None:
+    torch.manual_seed(0)
+    pretrained = build_backbone(backbone, in_chans=1).eval()
+    wider = build_backbone(backbone, in_chans=channels).eval()
+    load_state(wider, pretrained.state_dict(), backbone, "pretrained")
+    image = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(wider(image.expand(-1, channels, -1, -1)), pretrained(image), rtol=1e-4, atol=1e-5)
