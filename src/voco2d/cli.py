@@ -204,6 +204,12 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cohort", type=Path, metavar="DIR", help="made by `voco2d cohort`: take its folds")
     parser.add_argument("--fold", type=_count, metavar="K", help="with --cohort: train and validate this fold alone")
     parser.add_argument(
+        "--splits",
+        type=Path,
+        metavar="CSV",
+        help="patient_id and split (train, validation or test): train one model and grade the test patients",
+    )
+    parser.add_argument(
         "--init", required=True, metavar="CKPT|imagenet|random", help="a pretraining run or weights file, or a word"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")

@@ -242,7 +242,12 @@ def test_pretraining_on_validation_patients_is_told(
 ) -> None:
     (tmp_path / "pretrained").mkdir()
     init = checkpoint(tmp_path / "pretrained", **seen)
-    run = finetune(*cohort, init, tmp_path / "run", replace(ARGS, epochs=1))
+    args = replace(ARGS, epochs=1)
+    if expected:
+        with pytest.raises(LabelError, match=r"1 patients that are validated on .*transductive=true"):
+            finetune(*cohort, init, tmp_path / "run", args)
+        args = replace(args, transductive=True)
+    run = finetune(*cohort, init, tmp_path / "run", args)
     assert read_scores(run)["transductive"] is expected
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
     words = {None: "doesn't say which patients", True: "transductive"}
@@ -310,3 +315,45 @@ def test_a_class_that_never_occurs_is_trained_around(
 def test_impossible_settings_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         FinetuneArgs(**values)  # type: ignore[arg-type]
+
+
+SPLITS = {f"{number:04d}": "train" if number < 6 else "validation" if number < 8 else "test" for number in range(10)}
+
+
+def test_a_fixed_split_trains_one_model_and_grades_the_test_patients(cohort: tuple[Path, Path], tmp_path: Path) -> None:
+    store, labels = cohort
+    table = pd.read_csv(labels, dtype={"patient_id": str})
+    table[table["patient_id"] != "0009"].to_csv(tmp_path / "some.csv", index=False)
+    splits = {**SPLITS, "stranger": "test"}
+    run = finetune(store, tmp_path / "some.csv", "random", tmp_path / "run", ARGS, splits=splits)
+    tested = read_table(run, "predictions_test.csv")
+    assert list(tested.columns) == ["patient_id", "series_id", *CLASS_COLUMNS]
+    assert tested["patient_id"].tolist() == ["0008", "0009"]
+    assert read_table(run, "oof_predictions.csv")["patient_id"].tolist() == ["0006", "0007"]
+    _, metadata = read_weights(run / "fold_0.safetensors")
+    assert metadata["patients_seen"] == patient_digests([name for name, split in SPLITS.items() if split != "test"])
+    assert read_scores(run)["patients"] == 2
+    assert read_table(run, "splits.csv")["split"].tolist() == list(SPLITS.values())
+    first = (run / "predictions_test.csv").read_text()
+    (run / "predictions_test.csv").unlink()
+    finetune(store, tmp_path / "some.csv", "random", run, ARGS, splits=splits, resume=True)
+    assert (run / "predictions_test.csv").read_text() == first
+
+
+def test_a_split_without_validation_keeps_the_last_epoch(cohort: tuple[Path, Path], tmp_path: Path) -> None:
+    splits = {patient: "train" if split == "validation" else split for patient, split in SPLITS.items()}
+    run = finetune(*cohort, "random", tmp_path / "run", ARGS, splits=splits)
+    assert read_weights(run / "fold_0.safetensors")[1]["best_epoch"] == ARGS.epochs
+    assert read_scores(run)["rsna"] is None
+    before = (run / "fold_0.safetensors").stat().st_mtime_ns
+    finetune(*cohort, "random", run, ARGS, splits=splits, resume=True)
+    assert (run / "fold_0.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_fraction_uses_the_labels_of_some_patients(cohort: tuple[Path, Path], tmp_path: Path) -> None:
+    args = replace(ARGS, epochs=1, fraction=0.5)
+    run = finetune(*cohort, "random", tmp_path / "run", args, splits=SPLITS)
+    used = read_table(run, "splits.csv").set_index("patient_id")["used"]
+    assert used.tolist().count(0) == 3
+    assert used[["0006", "0007", "0008", "0009"]].all()
+    assert read_scores(run)["fraction"] == 0.5

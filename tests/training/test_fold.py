@@ -15,6 +15,7 @@ def test_the_last_batch_of_an_epoch_may_be_smaller(series: int, steps: int) -> N
         number=0,
         train=np.arange(series),
         held_out=np.arange(2),
+        test=np.arange(0),
         epochs=3,
         batch_size=4,
         seed=0,

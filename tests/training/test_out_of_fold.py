@@ -8,7 +8,6 @@ from voco2d.data.cohort import Cohort
 from voco2d.models.checkpoint import save_weights
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 from voco2d.training.out_of_fold import (
-    cohort_tables,
     patient_scores,
     prediction_table,
     read_finished,
@@ -18,13 +17,13 @@ from voco2d.training.out_of_fold import (
 )
 from voco2d.training.run_dir import RunDir
 
-FOLDS = pd.Series([0, 1], index=pd.Index(["007", "1"], name="patient_id"), name="fold")
+FOLDS = {"007": 0, "1": 1}
 
 
 @pytest.fixture
 def cohort() -> Cohort:
     healthy = {column: int(column.endswith("healthy")) for column in CLASS_COLUMNS}
-    labels = pd.DataFrame([{"patient_id": patient, **healthy} for patient in FOLDS.index])
+    labels = pd.DataFrame([{"patient_id": patient, **healthy} for patient in FOLDS])
     series = pd.DataFrame({"position": [4, 2, 0], "patient_id": ["1", "007", "007"], "series_id": ["9", "008", ""]})
     return Cohort(series, labels, unlabelled_series=0, unknown_patients=0)
 
@@ -56,12 +55,6 @@ def test_a_patient_counts_once_with_the_highest_probability_of_its_series(cohort
     values[1, :2] = [0.5, 0.5]
     scores = patient_scores(prediction_table(cohort, np.array([1, 2]), values), cohort.labels)
     assert scores["bowel"] == pytest.approx(-np.log(0.9 / (0.9 + 0.5)))
-
-
-def test_tables_name_the_patients_used(cohort: Cohort) -> None:
-    tables = cohort_tables(cohort, FOLDS)
-    assert tables["folds.csv"] == "patient_id,fold\n007,0\n1,1\n"
-    assert tables["labels.csv"].startswith("patient_id,bowel_healthy")
 
 
 def test_scores_hold_parts_organs_and_folds(cohort: Cohort, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from voco2d.config import resolve
 from voco2d.data.cohort_folder import CohortFolder
+from voco2d.data.cohort_parts import read_splits
 from voco2d.errors import ConfigError, UsageError
 from voco2d.inference.report import report_run
 from voco2d.store.volume_store import VolumeStore
@@ -19,7 +20,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"folds={args.folds}: {options.cohort} has {cohort.count} folds; leave folds out")
     labels = _labels_path(options, cohort)
     folds = None if cohort is None else cohort.folds
-    finetune(options.store, labels, options.init, options.out, args, resume=options.resume, folds=folds)
+    splits = None if options.splits is None else read_splits(options.splits)
+    finetune(options.store, labels, options.init, options.out, args, options.resume, folds, splits)
     table = options.out / "oof_predictions.csv"
     print(f"out-of-fold predictions: {table}; report: {report_run(options.out)}")
     return 0

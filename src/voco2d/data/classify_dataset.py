@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
@@ -29,7 +30,7 @@ class Batch:
 
     Args:
         volumes: (B, S, 1, crop, crop) windowed, 0…1.
-        labels: Target name → (B) class indices; 0 is healthy.
+        labels: Target name → (B) class indices; 0 is healthy, −1 a patient without labels.
         rows: (B) rows of `Cohort.series`.
     """
 
@@ -62,8 +63,13 @@ class ClassifyDataset:
         self._positions = cohort.series["position"].to_numpy()
         self._readout = readout
         self._augmentation = augmentation
-        by_patient = cohort.labels.set_index("patient_id").loc[cohort.series["patient_id"]]
-        self._labels = {name: torch.from_numpy(indices) for name, indices in class_indices(by_patient).items()}
+        patients = cohort.labels.set_index("patient_id").index
+        # −1 where a patient has no labels, which no loss takes
+        known = torch.from_numpy(patients.get_indexer(pd.Index(cohort.series["patient_id"])))
+        self._labels = {
+            name: torch.where(known < 0, -1, torch.from_numpy(indices)[known])
+            for name, indices in class_indices(cohort.labels).items()
+        }
         _, height, width = store.preprocess_args.size
         needed = len(self) * readout.slices * height * width * np.dtype(np.int16).itemsize
         self._kept: dict[int, HuVolume] | None = {} if needed <= preload_mb * _MEGABYTE else None

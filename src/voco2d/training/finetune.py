@@ -1,109 +1,44 @@
-"""Fine-tunes the injury classifier on folds of labelled patients and collects its out-of-fold predictions."""
+"""Fine-tunes the injury classifier on folds of labelled patients, or on a fixed split, and collects predictions."""
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from lightning_fabric import Fabric
 
 from voco2d.config import to_tree
-from voco2d.data.augment import AugmentArgs
 from voco2d.data.classify_dataset import ClassifyDataset
-from voco2d.data.cohort import Cohort, join_labels, patient_digests, read_labels, saw_patients
-from voco2d.errors import ConfigError
-from voco2d.losses.injury import InjuryLossArgs
-from voco2d.models.aggregators import AGGREGATORS
-from voco2d.models.classifier import CLASSIFIER_KIND, ClassifierArgs
-from voco2d.preprocessing.readout import ReadoutArgs, check_readout
+from voco2d.data.cohort import Cohort, patient_digests, read_labels
+from voco2d.data.cohort_parts import Part
+from voco2d.models.classifier import CLASSIFIER_KIND, ClassifierArgs, class_probabilities, load_classifier
+from voco2d.preprocessing.readout import check_readout
 from voco2d.progress import Progress
 from voco2d.store.location import Location
 from voco2d.store.settings import StoreSettings
 from voco2d.store.volume_store import VolumeStore
 from voco2d.targets import TARGETS
+from voco2d.training.assignment import assign, is_transductive, refuse_seen
 from voco2d.training.continuation import refuse_other_run
-from voco2d.training.fold import FoldTraining, resume_path
-from voco2d.training.fold_plan import FoldPlan, split_patients
+from voco2d.training.finetune_args import MAY_CHANGE
+from voco2d.training.finetune_args import FinetuneArgs as FinetuneArgs
+from voco2d.training.fold import FoldTraining, predict_rows, resume_path
+from voco2d.training.fold_plan import FoldPlan
 from voco2d.training.initialisation import Initialisation, read_initialisation
-from voco2d.training.optim import OptimArgs
-from voco2d.training.out_of_fold import cohort_tables, read_finished, write_predictions, write_scores
+from voco2d.training.out_of_fold import (
+    TEST_NAME,
+    prediction_table,
+    read_finished,
+    weights_path,
+    write_predictions,
+    write_scores,
+)
 from voco2d.training.run_dir import RunDir, write_text
 from voco2d.training.trainer import launch
 
 KIND = "finetune"
 _CHANNELS = 1
-_MAY_CHANGE = ("device", "run_folds", "fold", "preload_mb")
-"""Keys that a continued run may have otherwise than before."""
-_SEEDS = 2**32
-"""NumPy's legacy generator, which the splitter of folds uses, takes seeds below this."""
-
-_log = logging.getLogger(__name__)
-
-
-def _default_optim() -> OptimArgs:
-    return OptimArgs(name="adamw", lr=1e-3, weight_decay=1e-2, schedule="one_cycle", grad_clip=1.0)
-
-
-@dataclass(frozen=True)
-class FinetuneArgs:
-    """Settings of `finetune`.
-
-    Args:
-        backbone: timm name; by default the checkpoint's, or efficientnet_b0 where there is no checkpoint.
-        aggregator: How slices become one vector: lstm, mean or max.
-        hidden: Units of each direction of the LSTM.
-        dropout: Share of the volume's features dropped before the heads.
-        epochs: Passes over the training patients of a fold.
-        batch_size: Volumes a step.
-        folds: Parts the patients are split into.
-        run_folds: How many of them are trained, from the first; all by default.
-        fold: The only one that is trained; None leaves that to `run_folds`.
-        seed: Decides folds, starts, order, augmentation and dropout; 0 to 2³² − 1.
-        device: auto, cpu, cuda or cuda:N.
-        precision: fp32, bf16 or fp16.
-        preload_mb: The prepared volumes stay in memory if they fit into this many MB.
-        readout: What the classifier sees of a prepared volume.
-        augment: Changes of training volumes.
-        optim: Optimizer and schedule.
-        loss: Terms of the loss.
-    """
-
-    backbone: str | None = None
-    aggregator: str = "lstm"
-    hidden: int = 128
-    dropout: float = 0.2
-    epochs: int = 20
-    batch_size: int = 4
-    folds: int = 5
-    run_folds: int | None = None
-    fold: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "fp32"
-    preload_mb: int = 2048
-    readout: ReadoutArgs = field(default_factory=ReadoutArgs)
-    augment: AugmentArgs = field(default_factory=AugmentArgs)
-    optim: OptimArgs = field(default_factory=_default_optim)
-    loss: InjuryLossArgs = field(default_factory=InjuryLossArgs)
-
-    def __post_init__(self) -> None:
-        """Refuse values that can't run."""
-        for name, low in (("epochs", 1), ("batch_size", 1), ("hidden", 1), ("preload_mb", 0)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name}={getattr(self, name)}: must be at least {low}")
-        if self.run_folds is not None and not 1 <= self.run_folds <= self.folds:
-            raise ConfigError(f"run_folds={self.run_folds}: must lie in 1…{self.folds}, the number of folds")
-        if self.fold is not None and (self.run_folds is not None or not 0 <= self.fold < self.folds):
-            raise ConfigError(f"fold={self.fold}: must lie in 0…{self.folds - 1}, and goes without run_folds")
-        if not 0 <= self.seed < _SEEDS:
-            raise ConfigError(f"seed={self.seed}: must lie in 0…{_SEEDS - 1}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout={self.dropout}: must lie in 0…1, 1 excluded")
-        if self.aggregator not in AGGREGATORS:
-            raise ConfigError(f"aggregator={self.aggregator} is not known; choose {', '.join(AGGREGATORS)}")
 
 
 def finetune(
@@ -114,15 +49,20 @@ def finetune(
     args: FinetuneArgs | None = None,
     resume: bool = False,
     folds: pd.Series | None = None,
+    splits: Mapping[str, str] | None = None,
 ) -> Path:
-    """Train one classifier a fold, write the run folder and return it.
+    """Train one classifier a fold, or one on a fixed split, write the run folder and return it.
 
     Besides `RunDir`'s files it holds `fold_<k>.safetensors`, each the epoch with its fold's best validation RSNA score,
     `folds.csv`, `labels.csv` (the patients used), `oof_predictions.csv`, `scores.json`. Since the epoch is chosen on
     the patients it is scored on, the out-of-fold scores are slightly too good.
 
-    Folds depend on patients, labels and seed alone, so that runs that start otherwise can be compared. Where `folds`
-    are given, a checkpoint that has seen patients of a fold to be trained is refused; otherwise `scores.json` says so.
+    Folds depend on patients, labels and seed alone, so that runs that start otherwise can be compared. A checkpoint
+    that has seen patients of a fold to be trained is refused unless `args.transductive`, which `scores.json` tells.
+
+    With `splits` there is one model, `fold_0.safetensors`. `oof_predictions.csv` and `scores.json` are those of the
+    patients of `validation`, on whom the epoch is chosen; without any, the last epoch is kept and nothing is
+    scored. `predictions_test.csv` holds those of `test`, who need no labels; `splits.csv` says who was in which part.
 
     Args:
         store: Made by `voco2d prepare`.
@@ -132,48 +72,47 @@ def finetune(
         args: Settings; the defaults when None.
         resume: Keep the finished folds of the run in `out` and go on after the last finished epoch.
         folds: Fold 0…`args.folds` − 1 by patient, as `data.cohort_folds` makes them; by default they are made here.
+        splits: Patient → `train`, `validation` or `test`, instead of folds.
 
     Raises:
         UsageError: A path or setting is wrong, or `out` holds another run.
         StoreError: The store can't be used.
-        LabelError: The label table or the folds can't be used, or the checkpoint has seen validation patients.
+        LabelError: The label table, folds or splits can't be used, or the checkpoint has seen validation patients.
         CheckpointError: The weights can't be had or belong to another architecture.
         NonFiniteLossError: The loss became NaN or infinite.
     """
     args = args or FinetuneArgs()
     volumes = VolumeStore(store)
     check_readout(args.readout, volumes.preprocess_args.size)
-    cohort = join_labels(volumes.index, read_labels(labels))
     start = read_initialisation(init, args.backbone, _CHANNELS)
-    numbers = range(args.run_folds or args.folds) if args.fold is None else [args.fold]
-    folds = split_patients(cohort.labels, args.folds, args.seed, folds, start, numbers)
     args = replace(args, backbone=start.backbone)
-    tables = cohort_tables(cohort, folds)
+    assignment = assign(args, volumes.index, read_labels(labels), folds, splits)
+    refuse_seen(start, assignment.parts, args.transductive)
+    cohort, tables = assignment.cohort, assignment.tables
     same = {"init": init, "volumes": volumes.fingerprint(cohort.series["position"].tolist())}
     if resume:
-        refuse_other_run(out, args, _MAY_CHANGE, same, tables)
+        refuse_other_run(out, args, MAY_CHANGE, same, tables)
     fabric = launch(args.device, args.precision, args.seed)
     dataset = ClassifyDataset(volumes, cohort, args.readout, args.augment, args.preload_mb)
-    metadata = _metadata(args, volumes.settings, cohort, start)
-    plans = [_plan(number, args, cohort, folds, metadata) for number in numbers]
+    plans = [_plan(part, args, cohort, _metadata(args, volumes.settings, part, start)) for part in assignment.parts]
     plans[0].build(start)  # what can't be built must not leave a folder behind that blocks the corrected command
     run = RunDir.create(out, KIND, args, {"store": str(store), "labels": str(labels), **same}, resume)
     for name, text in tables.items():
         write_text(run.path / name, text)
-    earlier = read_finished(run, folds)
-    scored = {*earlier, *(plan.number for plan in plans)}
-    transductive = _is_transductive(start, folds.index[folds.isin(scored)])
-    finished = _train_folds(plans, start, fabric, dataset, run, earlier)
-    write_scores(run, finished, cohort.labels, {"init": init, "transductive": transductive})
+    finished = _train_folds(plans, start, fabric, dataset, run, read_finished(run, assignment.held_out))
+    tested = _test(plans, fabric, dataset, run)
+    graded = {patient for patient, number in assignment.held_out.items() if number in finished} | set(tested)
+    about = {"init": init, "fraction": args.fraction, "transductive": is_transductive(start, graded)}
+    write_scores(run, finished, cohort.labels, about)
     return run.path
 
 
-def _plan(number: int, args: FinetuneArgs, cohort: Cohort, folds: pd.Series, metadata: Mapping[str, Any]) -> FoldPlan:
-    held_out = (cohort.series["patient_id"].map(folds) == number).to_numpy()
+def _plan(part: Part, args: FinetuneArgs, cohort: Cohort, metadata: Mapping[str, Any]) -> FoldPlan:
     return FoldPlan(
-        number=number,
-        train=np.flatnonzero(~held_out),
-        held_out=np.flatnonzero(held_out),
+        number=part.number,
+        train=part.rows(cohort, part.train),
+        held_out=part.rows(cohort, part.held_out),
+        test=part.rows(cohort, part.test),
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
@@ -209,12 +148,23 @@ def _train_folds(
     return finished
 
 
+def _test(plans: Sequence[FoldPlan], fabric: Fabric, dataset: ClassifyDataset, run: RunDir) -> list[str]:
+    """Grade the test patients with the finished model, once, and return them."""
+    tested = [plan for plan in plans if len(plan.test)]
+    for plan in tested:
+        model, _ = load_classifier(weights_path(run.path, plan.number))
+        logits = predict_rows(fabric.setup_module(model), fabric, dataset, plan.test, plan.batch_size)
+        table = prediction_table(dataset.cohort, plan.test, class_probabilities(logits).numpy())
+        write_text(run.path / TEST_NAME, table.to_csv(index=False))
+    return [patient for plan in tested for patient in dataset.cohort.series["patient_id"].iloc[plan.test].unique()]
+
+
 def _classifier_args(args: FinetuneArgs) -> ClassifierArgs:
     assert args.backbone is not None
     return ClassifierArgs(args.backbone, _CHANNELS, args.aggregator, args.hidden, args.dropout)
 
 
-def _metadata(args: FinetuneArgs, store: StoreSettings, cohort: Cohort, start: Initialisation) -> dict[str, Any]:
+def _metadata(args: FinetuneArgs, store: StoreSettings, part: Part, start: Initialisation) -> dict[str, Any]:
     """Describe what every fold's weights share; `Predictor` and a later run that starts from them read it."""
     return {
         "kind": CLASSIFIER_KIND,
@@ -227,21 +177,6 @@ def _metadata(args: FinetuneArgs, store: StoreSettings, cohort: Cohort, start: I
         "targets": {name: list(target.classes) for name, target in TARGETS.items()},
         "init": start.origin,
         "patients_seen": sorted(
-            {*patient_digests(cohort.labels["patient_id"]), *start.metadata.get("patients_seen", ())}
+            {*patient_digests(part.train | part.held_out), *start.metadata.get("patients_seen", ())}
         ),
     }
-
-
-def _is_transductive(start: Initialisation, held_out: Iterable[str]) -> bool | None:
-    """Tell, and warn, whether the backbone has seen patients it is validated on; None where it can't be known."""
-    if not start.is_checkpoint:
-        return False
-    seen = saw_patients(start.metadata, held_out)
-    if seen is None:
-        _log.warning("%s doesn't say which patients it has seen; validation patients may be among them", start.origin)
-    elif seen:
-        _log.warning(
-            "%s has seen validation patients, so scores are transductive; pretrain with --exclude to keep them out",
-            start.origin,
-        )
-    return seen

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from voco2d.data.classify_dataset import Batch, ClassifyDataset
 from voco2d.errors import CheckpointError, NonFiniteLossError
@@ -20,6 +20,7 @@ from voco2d.losses.injury import InjuryLoss, injury_terms
 from voco2d.models.checkpoint import save_weights
 from voco2d.models.classifier import class_probabilities
 from voco2d.progress import Progress
+from voco2d.targets import CLASS_COLUMNS
 from voco2d.training.fold_plan import FoldPlan
 from voco2d.training.initialisation import Initialisation
 from voco2d.training.out_of_fold import patient_scores, prediction_table, weights_path
@@ -77,9 +78,7 @@ class FoldTraining:
         while self._epoch < self._plan.epochs:
             begun = time.monotonic()
             train_loss = self._train_epoch(progress)
-            logits = self._predict()
-            val_loss = self._validation_loss(logits)
-            val_rsna = self._keep_if_best(class_probabilities(logits))
+            val_loss, val_rsna = self._validate()
             self._epoch += 1
             self._run.log(
                 {
@@ -161,6 +160,16 @@ class FoldTraining:
             "lower optim.lr, or set precision=fp32"
         )
 
+    def _validate(self) -> tuple[float | None, float | None]:
+        """Return loss and RSNA score on the held-out patients; without any, keep the last epoch."""
+        if len(self._plan.held_out) == 0:
+            if self._epoch + 1 == self._plan.epochs:
+                self._best = _Best(self._epoch + 1, probabilities=torch.empty(0, len(CLASS_COLUMNS)))
+                self._save_best({})
+            return None, None
+        logits = predict_rows(self._model, self._fabric, self._dataset, self._plan.held_out, self._plan.batch_size)
+        return self._validation_loss(logits), self._keep_if_best(class_probabilities(logits))
+
     def _validation_loss(self, logits: Mapping[str, Float[Tensor, "n _"]]) -> float:
         loss = float(self._loss(logits, self._dataset.labels(self._plan.held_out)))
         bad = [name for name, values in logits.items() if not values.isfinite().all()]
@@ -172,28 +181,22 @@ class FoldTraining:
             )
         return loss
 
-    @torch.no_grad()
-    def _predict(self) -> dict[str, Float[Tensor, "n _"]]:
-        self._model.eval()
-        chunks = [
-            self._model(self._fabric.to_device(batch.volumes))
-            for batch in self._dataset.batches(self._plan.held_out, self._plan.batch_size)
-        ]
-        return {name: torch.cat([chunk[name].float().cpu() for chunk in chunks]) for name in chunks[0]}
-
     def _keep_if_best(self, probabilities: Float[Tensor, "n classes"]) -> float:
         table = prediction_table(self._dataset.cohort, self._plan.held_out, probabilities.numpy())
         score = patient_scores(table, self._dataset.cohort.labels)["mean"]
         if score >= self._best.score:
             return score
         self._best = _Best(self._epoch + 1, score, probabilities)
-        results = {"fold": self._plan.number, "best_epoch": self._best.epoch, "val_rsna": self._best.score}
+        self._save_best({"val_rsna": score})
+        return score
+
+    def _save_best(self, scores: Mapping[str, float]) -> None:
+        results = {"fold": self._plan.number, "best_epoch": self._best.epoch, **scores}
         save_weights(
             weights_path(self._run.path, self._plan.number),
             self._model.state_dict(),
             {**self._plan.metadata, **results},
         )
-        return score
 
     def _save_state(self) -> None:
         state = {
@@ -205,6 +208,27 @@ class FoldTraining:
             "best": vars(self._best),
         }
         save_tensors(resume_path(self._run.path, self._plan.number), state)
+
+
+@torch.no_grad()
+def predict_rows(
+    model: nn.Module, fabric: Fabric, dataset: ClassifyDataset, rows: Int64[np.ndarray, " n"], batch_size: int
+) -> dict[str, Float[Tensor, "n _"]]:
+    """Grade some series.
+
+    Args:
+        model: A classifier that `fabric` has set up; it is left in evaluation mode.
+        fabric: Device and precision.
+        dataset: The volumes.
+        rows: Rows of `Cohort.series`, at least one.
+        batch_size: Volumes at a time.
+
+    Returns:
+        Target name → logits on the CPU, float32.
+    """
+    model.eval()
+    chunks = [model(fabric.to_device(batch.volumes)) for batch in dataset.batches(rows, batch_size)]
+    return {name: torch.cat([chunk[name].float().cpu() for chunk in chunks]) for name in chunks[0]}
 
 
 def resume_path(run: Path, fold: int) -> Path:

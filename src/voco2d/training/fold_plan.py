@@ -1,18 +1,14 @@
 """What one fold's training is made of, and the network, optimizer and schedule that follow from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Int64
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from voco2d.data.cohort import make_folds
-from voco2d.data.cohort_folds import adopt_folds
-from voco2d.data.pretrain_overlap import refuse_overlap
 from voco2d.errors import ConfigError
 from voco2d.losses.injury import InjuryLossArgs
 from voco2d.models.classifier import Classifier, ClassifierArgs
@@ -27,7 +23,8 @@ class FoldPlan:
     Args:
         number: The fold.
         train: Rows of `Cohort.series` to learn from.
-        held_out: Rows of `Cohort.series` to validate on.
+        held_out: Rows of `Cohort.series` to validate on; without any, the last epoch is kept.
+        test: Rows of `Cohort.series` to grade at the end.
         epochs: Passes over `train`.
         batch_size: Volumes a step.
         seed: With the fold's number and the epoch it decides every random draw.
@@ -40,6 +37,7 @@ class FoldPlan:
     number: int
     train: Int64[np.ndarray, " train"]
     held_out: Int64[np.ndarray, " held_out"]
+    test: Int64[np.ndarray, " test"]
     epochs: int
     batch_size: int
     seed: int
@@ -67,35 +65,3 @@ class FoldPlan:
         except ValueError as error:  # torch's own checks
             raise ConfigError(f"optim: {error}; change that setting") from error
         return model, optimizer, build_schedule(optimizer, self.optim, self.epochs * self.steps_per_epoch)
-
-
-def split_patients(
-    labels: pd.DataFrame,
-    folds: int,
-    seed: int,
-    given: pd.Series | None,
-    start: Initialisation,
-    trained: Sequence[int],
-) -> pd.Series:
-    """Make the folds, or take given ones and refuse a start that has seen who is validated on.
-
-    Args:
-        labels: One row a patient.
-        folds: Their number.
-        seed: Decides folds that are made here.
-        given: Fold by patient, or None.
-        start: Where the backbones start; one that doesn't say what it has seen passes here.
-        trained: The folds that will be trained.
-
-    Returns:
-        Fold number by `patient_id`, sorted.
-
-    Raises:
-        ConfigError: There can't be so many folds.
-        LabelError: The given folds lack patients, or `start` has seen validation patients.
-    """
-    if given is None:
-        return make_folds(labels, folds, seed)
-    adopted = adopt_folds(given, labels, "the cohort's folds")
-    refuse_overlap(adopted, start.metadata.get("patients_seen") or (), trained, start.origin)
-    return adopted

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from voco2d.models.checkpoint import read_weights
 from voco2d.targets import CLASS_COLUMNS
 from voco2d.training.run_dir import RunDir, write_text
 
-FOLDS_NAME = "folds.csv"
-LABELS_NAME = "labels.csv"
 PREDICTIONS_NAME = "oof_predictions.csv"
+TEST_NAME = "predictions_test.csv"
 SCORES_NAME = "scores.json"
 
 _log = logging.getLogger(__name__)
@@ -48,19 +48,21 @@ def patient_scores(predictions: pd.DataFrame, labels: pd.DataFrame) -> dict[str,
     return rsna_parts(pair(predictions, labels, aggregate="max"))
 
 
-def cohort_tables(cohort: Cohort, folds: pd.Series) -> dict[str, str]:
-    """Lay out `folds.csv` and `labels.csv`, file name → text."""
-    return {FOLDS_NAME: folds.reset_index().to_csv(index=False), LABELS_NAME: cohort.labels.to_csv(index=False)}
+def read_finished(run: RunDir, held_out: Mapping[str, int]) -> dict[int, pd.DataFrame]:
+    """Return the out-of-fold predictions of the folds that an earlier part of the run has finished.
 
-
-def read_finished(run: RunDir, folds: pd.Series) -> dict[int, pd.DataFrame]:
-    """Return the out-of-fold predictions of the folds that an earlier part of the run has finished."""
+    Args:
+        run: The run.
+        held_out: Patient → the fold that validates on them.
+    """
     path = run.path / PREDICTIONS_NAME
+    if not held_out and weights_path(run.path, 0).is_file():  # written once, by the last epoch
+        return {0: pd.DataFrame(columns=["patient_id", "series_id", *CLASS_COLUMNS])}
     if not path.is_file():
         return {}
     # as text first: pandas' own parser may miss the last digit of a float
     table = pd.read_csv(path, dtype=str, keep_default_na=False).astype(dict.fromkeys(CLASS_COLUMNS, float))
-    numbers = table["patient_id"].map(folds)
+    numbers = table["patient_id"].map(dict(held_out))
     return {
         int(number): rows.reset_index(drop=True)
         for number, rows in table.groupby(numbers)
@@ -87,20 +89,21 @@ def write_scores(
         about: Further entries, such as how the backbones started.
     """
     table = write_predictions(run, finished)
-    parts = patient_scores(table, labels)
+    parts = patient_scores(table, labels) if len(table) else None
     scores = {
         **about,
         "patients": int(table["patient_id"].nunique()),
         "series": len(table),
         "rsna": parts,
-        "rsna_organs": rsna_organs(parts),
+        "rsna_organs": None if parts is None else rsna_organs(parts),
         "folds": [_fold_summary(run.path, fold) for fold in sorted(finished)],
     }
     write_text(run.path / SCORES_NAME, json.dumps(scores, indent=2, allow_nan=False) + "\n")
-    _log.info("out-of-fold RSNA score %.4f on %d patients", parts["mean"], scores["patients"])
+    if parts is not None:
+        _log.info("out-of-fold RSNA score %.4f on %d patients", parts["mean"], scores["patients"])
     return scores
 
 
 def _fold_summary(run: Path, fold: int) -> dict[str, Any]:
     _, metadata = read_weights(weights_path(run, fold))
-    return {"fold": fold, "best_epoch": metadata["best_epoch"], "val_rsna": metadata["val_rsna"]}
+    return {"fold": fold, "best_epoch": metadata["best_epoch"], "val_rsna": metadata.get("val_rsna")}
