@@ -1,11 +1,15 @@
 """Whether a predicted probability means what it says."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from voco2d.errors import UsageError
+
+BINS: Final = 10
+"""Bins of equal width that a calibration error takes where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class ReliabilityCurve:
 
 
 def reliability_curve(
-    positive: Bool[np.ndarray, " N"], probability: Float[np.ndarray, " N"], bins: int = 10
+    positive: Bool[np.ndarray, " N"], probability: Float[np.ndarray, " N"], bins: int = BINS
 ) -> ReliabilityCurve:
     """Compare predicted probabilities with what was observed.
 
@@ -40,7 +44,7 @@ def reliability_curve(
         raise UsageError(
             f"a reliability curve of {len(probability)} rows in {bins} bins; it takes at least one of each"
         )
-    bin_of_row = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    bin_of_row = bin_of_probability(probability, bins)
     count = np.bincount(bin_of_row, minlength=bins)
     filled = count > 0
     predicted = np.bincount(bin_of_row, weights=probability, minlength=bins)[filled] / count[filled]
@@ -48,8 +52,13 @@ def reliability_curve(
     return ReliabilityCurve(predicted, observed, count[filled])
 
 
+def bin_of_probability(probability: Float[np.ndarray, " N"], bins: int) -> Int[np.ndarray, " N"]:
+    """Number the bin of each probability from 0; a bin holds its lower end, the last one 1 too."""
+    return np.minimum((probability * bins).astype(np.int64), bins - 1)
+
+
 def expected_calibration_error(
-    positive: Bool[np.ndarray, " N"], probability: Float[np.ndarray, " N"], bins: int = 10
+    positive: Bool[np.ndarray, " N"], probability: Float[np.ndarray, " N"], bins: int = BINS
 ) -> float:
     """Average |predicted − observed| over the bins, each weighted with its rows: 0 is calibrated, 1 the worst.
 

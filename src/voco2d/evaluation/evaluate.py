@@ -30,9 +30,9 @@ def evaluate(
 
     Returns:
         The tree of `scores.score_tree`, undefined leaves None, where each target has besides `n` (rows scored) and each
-        of its classes `n` (rows of that class); `calibration` {target: {`ece`, `brier`}} of 1 − p(healthy);
-        `aggregate`, `n_rows`, `n_patients`, `warnings`. With `bootstrap`: `bootstrap` {`resamples`, `seed`,
-        `confidence`} and `intervals`, the same tree with `[low, high]` at each leaf.
+        of its classes `n` (rows of that class); `calibration` {target: {`ece`, `brier`}} of 1 − p(healthy), with
+        their `mean` over the six; `aggregate`, `n_rows`, `n_patients`, `warnings`. With `bootstrap`: `bootstrap`
+        {`resamples`, `seed`, `confidence`} and `intervals`, the same tree with `[low, high]` at each leaf.
 
     Raises:
         LabelError: As `pairing.pair`.
@@ -79,7 +79,8 @@ def _calibration(paired: Paired) -> dict[str, dict[str, float]]:
             "ece": expected_calibration_error(injured, probability),
             "brier": brier_score(injured, probability),
         }
-    return values
+    mean = {key: float(np.mean([entry[key] for entry in values.values()])) for key in ("ece", "brier")}
+    return {**values, "mean": mean}
 
 
 def _class_warnings(paired: Paired, scores: Tree) -> list[str]:

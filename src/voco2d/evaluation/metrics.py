@@ -17,9 +17,10 @@ from jaxtyping import Bool, Float, Int
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from voco2d.evaluation.pairing import SCORED_TARGETS, Paired
-from voco2d.targets import ORGANS, TARGETS
+from voco2d.targets import ORGANS, TARGETS, Target
 
-CLASS_METRICS: Final = ("average_precision", "roc_auc", "precision", "recall", "specificity", "f1")
+DECISIONS: Final = ("precision", "recall", "specificity", "f1")
+CLASS_METRICS: Final = ("average_precision", "roc_auc", *DECISIONS)
 
 Values: TypeAlias = Any
 """A float, or an array with one value a resample; arithmetic is the same for both."""
@@ -49,21 +50,22 @@ def class_metrics(paired: Paired) -> ClassValues:
 
 
 def summary(classes: ClassValues) -> dict[str, Values]:
-    """Average over classes: `map`, `precision`, `recall` and the same with the paper's nine classes, `*_organs9`.
+    """Average over classes: `map` and the other `CLASS_METRICS`, and with the paper's nine classes, `*_organs9`.
 
-    The first three average the eight classes that are an injury (bowel_injury, extravasation_injury, low and high of
-    three organs); those of `organs9` the nine classes of kidney, liver and spleen, healthy ones too, as the paper does.
+    Those without an ending average the eight classes that are an injury (bowel_injury, extravasation_injury, low and
+    high of three organs); `organs9` the nine classes of kidney, liver and spleen, healthy ones too, as the paper does.
     """
     injured = [classes[name][grade] for name, target in TARGETS.items() for grade in target.classes[1:]]
     organs = [classes[name][grade] for name in ORGANS for grade in TARGETS[name].classes]
-    return {
-        "map": _mean(injured, "average_precision"),
-        "precision": _mean(injured, "precision"),
-        "recall": _mean(injured, "recall"),
-        "map_organs9": _mean(organs, "average_precision"),
-        "precision_organs9": _mean(organs, "precision"),
-        "recall_organs9": _mean(organs, "recall"),
+    names = {metric: "map" if metric == "average_precision" else metric for metric in CLASS_METRICS}
+    return {names[metric]: _mean(injured, metric) for metric in CLASS_METRICS} | {
+        f"{names[metric]}_organs9": _mean(organs, metric) for metric in CLASS_METRICS
     }
+
+
+def graded_classes(target: Target) -> tuple[int, ...]:
+    """Tell which classes a target's own value averages: the injury of a binary target, all of a graded one."""
+    return (1,) if len(target.classes) == 2 else tuple(range(len(target.classes)))
 
 
 def target_metrics(classes: ClassValues, target: str) -> dict[str, Values]:
@@ -72,7 +74,7 @@ def target_metrics(classes: ClassValues, target: str) -> dict[str, Values]:
     The mean takes the healthy class in, as scikit-learn's `macro` and the published tables do.
     """
     grades = SCORED_TARGETS[target].classes
-    chosen = grades[1:] if len(grades) == 2 else grades
+    chosen = [grades[index] for index in graded_classes(SCORED_TARGETS[target])]
     return {metric: _mean([classes[target][grade] for grade in chosen], metric) for metric in CLASS_METRICS}
 
 

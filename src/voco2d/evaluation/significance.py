@@ -1,18 +1,19 @@
 """Bootstrap by patient: how far a score could move with another draw of patients.
 
 Patients are drawn with replacement, and all rows of a patient go with it. A resample is a number of times each patient
-was drawn, so that a thousand of them are a few matrix products and one sort a class. Intervals are percentiles.
+was drawn, so that a thousand of them are a few matrix products. Intervals are percentiles.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.metrics import ClassValues, decide, decision_values
 from voco2d.evaluation.pairing import SCORED_TARGETS, Paired
+from voco2d.evaluation.ranking import weighted_average_precision, weighted_roc_auc
 from voco2d.evaluation.rsna_score import row_losses, row_weights
 from voco2d.evaluation.scores import Tree, point_scores, score_tree
 
@@ -33,7 +34,7 @@ def resampled_scores(paired: Paired, resamples: int, seed: int) -> Tree:
     """
     if resamples < 1:
         raise UsageError(f"bootstrap {resamples} is not a number of resamples; use 1000, or 0 for no intervals")
-    parts = [_score_draws(paired, draws) for draws in _draws(paired, resamples, seed)]
+    parts = [_score_draws(paired, draws) for draws in row_draws(paired, resamples, seed)]
     return _joined(parts)
 
 
@@ -68,15 +69,25 @@ def paired_difference(baseline: Paired, candidate: Paired, bootstrap: int = 1000
     return _map2(difference, drawn, leaf)
 
 
-def _draws(paired: Paired, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "draws N"]]:
-    """Yield how often each row was drawn, some draws at a time."""
+def row_draws(paired: Paired, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "N draws"]]:
+    """Yield how often each row was drawn, a column a draw, some draws at a time; rows of a patient go together."""
     patients, patient_of_row = np.unique(np.asarray(paired.patient_ids, dtype=str), return_inverse=True)
     generator = np.random.default_rng(seed)
     step = max(1, _CELLS_AT_ONCE // len(paired))
     for start in range(0, resamples, step):
         count = min(step, resamples - start)
-        drawn = np.stack([_draw(generator, len(patients)) for _ in range(count)])
-        yield drawn[:, patient_of_row]
+        drawn = np.stack([_draw(generator, len(patients)) for _ in range(count)], axis=1)
+        yield drawn[patient_of_row]
+
+
+def percentile_interval(value: float, draws: Float[np.ndarray, " draws"]) -> tuple[float, float]:
+    """Take the 95 % percentile interval of the defined draws; NaN twice where the value itself is undefined."""
+    defined = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not len(defined):
+        return np.nan, np.nan
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(defined, (tail, 1 - tail))
+    return float(low), float(high)
 
 
 def _draw(generator: np.random.Generator, patients: int) -> Float[np.ndarray, " patients"]:
@@ -84,55 +95,35 @@ def _draw(generator: np.random.Generator, patients: int) -> Float[np.ndarray, " 
     return np.bincount(chosen, minlength=patients).astype(np.float64)
 
 
-def _score_draws(paired: Paired, draws: Float[np.ndarray, "draws N"]) -> Tree:
+def _score_draws(paired: Paired, draws: Float[np.ndarray, "N draws"]) -> Tree:
     plain, weighted = {}, {}
     for name in SCORED_TARGETS:
         losses, weights = row_losses(paired, name), row_weights(paired, name)
-        plain[name] = draws @ losses / draws.sum(axis=1)
-        weighted[name] = draws @ (weights * losses) / (draws @ weights)
+        plain[name] = losses @ draws / draws.sum(axis=0)
+        weighted[name] = (weights * losses) @ draws / (weights @ draws)
     return score_tree(_class_values(paired, draws), plain, weighted)
 
 
-def _class_values(paired: Paired, draws: Float[np.ndarray, "draws N"]) -> ClassValues:
+def _class_values(paired: Paired, draws: Float[np.ndarray, "N draws"]) -> ClassValues:
     values: dict[str, dict[str, Mapping[str, Any]]] = {}
-    rows = draws.sum(axis=1)
+    rows = draws.sum(axis=0)
     for name, target in SCORED_TARGETS.items():
         called, truth = decide(paired.probabilities[name]), paired.truth[name]
         values[name] = {}
         for index, grade in enumerate(target.classes):
-            positive, chosen = truth == index, called == index
-            occurring = draws @ positive.astype(np.float64)
+            positive, chosen, score = truth == index, called == index, paired.probabilities[name][:, index]
+            hits, occurring, called_so = np.stack([positive & chosen, positive, chosen]).astype(np.float64) @ draws
             values[name][grade] = {
-                **_ranking(positive, paired.probabilities[name][:, index], draws),
-                **decision_values(draws @ (positive & chosen), occurring, draws @ chosen, rows - occurring),
+                "average_precision": weighted_average_precision(positive, score, draws),
+                "roc_auc": weighted_roc_auc(positive, score, draws),
+                **decision_values(hits, occurring, called_so, rows - occurring),
             }
     return values
 
 
-def _ranking(
-    positive: Bool[np.ndarray, " N"], score: Float[np.ndarray, " N"], draws: Float[np.ndarray, "draws N"]
-) -> dict[str, Float[np.ndarray, " draws"]]:
-    """Compute average precision and the area under the ROC curve of weighted rows, equal scores being one threshold."""
-    order = np.argsort(-score, kind="stable")
-    last_of_equals = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    drawn = draws[:, order]
-    hits = np.cumsum(drawn * positive[order], axis=1)[:, last_of_equals]
-    called = np.cumsum(drawn, axis=1)[:, last_of_equals]
-    new_hits = np.diff(hits, axis=1, prepend=0)
-    new_alarms = np.diff(called - hits, axis=1, prepend=0)
-    positives, negatives = hits[:, -1], called[:, -1] - hits[:, -1]
-    defined = np.where((positives > 0) & (negatives > 0), 1.0, np.nan)
-    average_precision = (new_hits * hits / np.maximum(called, 1)).sum(axis=1) / np.maximum(positives, 1)
-    area = (new_alarms * (hits - new_hits / 2)).sum(axis=1) / np.maximum(positives * negatives, 1)
-    return {"average_precision": defined * average_precision, "roc_auc": defined * area}
-
-
 def _interval(value: float, draws: Float[np.ndarray, " draws"]) -> list[float] | None:
-    defined = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or not len(defined):
-        return None
-    tail = (1 - CONFIDENCE) / 2
-    return [float(bound) for bound in np.quantile(defined, (tail, 1 - tail))]
+    low, high = percentile_interval(value, draws)
+    return None if np.isnan(low) else [low, high]
 
 
 def _map2(first: Tree, second: Tree, function: Callable[[Any, Any], Any]) -> Tree:
