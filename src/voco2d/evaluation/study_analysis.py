@@ -155,7 +155,7 @@ def score_table(predictions: pd.DataFrame, labels: pd.DataFrame, args: AnalysisA
     metrics = (*args.metrics, *args.further)
     rows: list[dict[str, Any]] = []
     for (arm, fraction), models in predictions.groupby(["arm", "fraction"], sort=False):
-        seeds = {seed: table for seed, table in models.groupby("seed", sort=True)}
+        seeds = dict(iter(models.groupby("seed", sort=True)))
         groups = {**{str(seed): [table] for seed, table in seeds.items()}, MEAN: list(seeds.values())}
         for seed, tables in groups.items():
             for found in estimate(labels, tables, metrics, args.resamples, args.seed):
@@ -179,13 +179,14 @@ def significance_table(predictions: pd.DataFrame, labels: pd.DataFrame, args: An
     """
     arms = list(dict.fromkeys(predictions["arm"]))
     fractions = sorted(set(predictions["fraction"]))
-    models = {key: table for key, table in predictions.groupby(list(KEYS), sort=False)}
+    models = dict(iter(predictions.groupby(list(KEYS), sort=False)))
     rows = []
     for contest in contests(args, arms, fractions):
         seeds = [
             seed
             for seed in sorted(set(predictions["seed"]))
-            if (contest.arm, contest.fraction, seed) in models and (contest.other, contest.other_fraction, seed) in models
+            if (contest.arm, contest.fraction, seed) in models
+            and (contest.other, contest.other_fraction, seed) in models
         ]
         if seeds:
             first = [models[contest.other, contest.other_fraction, seed] for seed in seeds]
@@ -214,9 +215,7 @@ def _rows(
         {entry.metric: entry.seeds for entry in estimate(labels, tables, args.metrics, 1, args.seed)}
         for tables in (first, second)
     ]
-    return [
-        {**vars(contest), **_row(entry, by_seed[0][entry.metric], by_seed[1][entry.metric])} for entry in found
-    ]
+    return [{**vars(contest), **_row(entry, by_seed[0][entry.metric], by_seed[1][entry.metric])} for entry in found]
 
 
 def _row(found: Comparison, before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:

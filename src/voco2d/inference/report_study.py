@@ -44,8 +44,8 @@ _CAVEATS: Final = (
     "An interval in small print is over patients, for just these trained models: another draw of test patients. How "
     "much another seed changes is what the seeds show; with few of them that is a hint, no measurement.",
     "A p-value asks whether these models differ on such patients (paired permutation test by patient, mean over "
-    "seeds), not whether other seeds would; hence the count of seeds in which an arm is better stands beside it. Holm's "
-    "correction covers all rows of the table of differences, those of all scores.",
+    "seeds), not whether other seeds would; hence the count of seeds in which an arm is better stands beside it. "
+    "Holm's correction covers all rows of the table of differences, those of all scores.",
     "Pretraining sees no patient who is validated on or tested: asserted from the digests in each checkpoint.",
 )
 _PHANTOMS: Final = (
@@ -181,7 +181,7 @@ def _difference_table(significance: pd.DataFrame, args: AnalysisArgs) -> Table:
     header = ("comparison", "score", "difference", "p", "p, Holm", "seeds better")
     caption = (
         f"First minus second, mean over seeds, with its 95 % interval of the paired bootstrap by patient "
-        f"({args.resamples} draws); p of {args.permutations} exchanges; bold: below {args.alpha:g} after the correction."
+        f"({args.resamples} draws); p of {args.permutations} exchanges; bold: below {args.alpha:g} once corrected."
     )
     return Table(header, tuple(rows), caption)
 
@@ -189,14 +189,14 @@ def _difference_table(significance: pd.DataFrame, args: AnalysisArgs) -> Table:
 def _compute_table(about: Mapping[str, Any]) -> Table:
     rows: list[Row] = []
     for entry in about["compute"]:
-        first = (_plain(entry["steps"]), _plain(entry["images"]), _plain(entry["pixels"]), _plain(entry["patients_seen"]))
+        first = tuple(_plain(entry[key]) for key in ("steps", "images", "pixels", "patients_seen"))
         step = "" if entry["seconds_a_step"] is None else f"{entry['seconds_a_step']:.2f}"
         spent = (f"{entry['pretrain_seconds']:,.0f}", f"{entry['finetune_seconds']:,.0f}")
         rows.append((entry["arm"], entry["start"], *first, step, *spent))
     header = ("arm", "start", "steps", "images", "pixels", "patients", "s a step", "pretraining, s", "fine-tuning, s")
     caption = (
-        "Of one pretraining: steps, images its student encoded, their pixels, patients. Seconds are summed over all runs "
-        "of an arm, on machines that may have done other work beside."
+        "Of one pretraining: steps, images its student encoded, their pixels, patients. Seconds are summed over all "
+        "runs of an arm, on machines that may have done other work beside."
     )
     return Table(header, tuple(rows), caption)
 

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -77,23 +77,24 @@ def difference_forest(significance: pd.DataFrame, metric: str, alpha: float) -> 
     title = title_of(metric)
     with rc_context(STYLE):
         canvas, axes = new_canvas(title, Axis(f"difference in {title}"), Axis(""), 1.1 + 0.24 * len(table))
-        for place, row in table.iterrows():
+        for place, (_, row) in enumerate(table.iterrows()):
             sure = bool(row["p_holm"] < alpha)
-            better = row["better"] is True or row["better"] == True  # noqa: E712 - a column of objects from a file
-            color = "#777777" if not sure else COLORS[2] if better else COLORS[1]
+            color = "#777777" if not sure else COLORS[2] if row["better"] else COLORS[1]
             axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.6)
             axes.plot([row["difference"]], [place], color=color, marker="o" if sure else "|", markersize=5)
         axes.axvline(0, color="#333333", linewidth=1)
         axes.set_yticks(np.arange(len(table)), [contest_name(row) for _, row in table.iterrows()], fontsize=8)
         axes.set_ylim(len(table) - 0.5, -0.5)
         alt = f"Differences in {title} with 95 % intervals, a row a comparison"
-        caption = f"Green: better, red: worse, with p < {alpha:g} after Holm's correction over the table; grey: neither."
+        caption = (
+            f"Green: better, red: worse, with p < {alpha:g} after Holm's correction over the table; grey: neither."
+        )
         return Figure(svg(canvas), alt, caption)
 
 
-def contest_name(row: "pd.Series[object]") -> str:
+def contest_name(row: "pd.Series[Any]") -> str:
     """Name a comparison: two arms, and the share of labels of each where they differ."""
-    fraction, other = float(str(row["fraction"])), float(str(row["other_fraction"]))
+    fraction, other = float(row["fraction"]), float(row["other_fraction"])
     if fraction == other:
         return f"{row['arm']} − {row['other']}, {fraction:.3g}"
     return f"{row['arm']} {fraction:.3g} − {row['other']} {other:.3g}"

@@ -116,6 +116,6 @@ def _check(args: StudyArgs, source: str) -> None:
     if counts and max(counts.values()) > min(counts.values()) * (1 + args.compute_tolerance):
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise ConfigError(
-            f"{source}: arms are pretrained on different numbers of images ({told}); make steps × batch_size × images a "
-            "volume equal, or raise compute_tolerance"
+            f"{source}: arms are pretrained on different numbers of images ({told}); make steps × batch_size × images "
+            "a volume equal, or raise compute_tolerance"
         )

@@ -81,7 +81,7 @@ def run_job(args: StudyArgs, out: Path, number: int) -> Job:
 
 def _outcomes(tasks: Sequence[Task], out: Path, processes: int, dask: str | None) -> Outcomes:
     """Yield each task with what became of it; the cohort's own processes do its work, so it runs here."""
-    here = [task for task in tasks if processes == 1 and dask is None or task.job.kind == COHORT]
+    here = [task for task in tasks if (processes == 1 and dask is None) or task.job.kind == COHORT]
     for task in here:
         yield task, do(task)
     others = [task for task in tasks if task not in here]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from voco2d.config import Tree, to_tree
 from voco2d.errors import UsageError
@@ -14,8 +14,10 @@ from voco2d.training.pretrain_args import MAY_CHANGE as PRETRAIN_MAY_CHANGE
 from voco2d.training.run_dir import write_text
 from voco2d.training.study.args import Arm, StudyArgs
 
-COHORT, PRETRAIN, FINETUNE = "cohort", "pretrain", "finetune"
 Kind = Literal["cohort", "pretrain", "finetune"]
+COHORT: Final = "cohort"
+PRETRAIN: Final = "pretrain"
+FINETUNE: Final = "finetune"
 
 _FORMAT = 1
 _PRETRAIN_FREE = {*PRETRAIN_MAY_CHANGE} - {"steps"}

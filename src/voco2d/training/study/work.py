@@ -25,7 +25,7 @@ from voco2d.training.run_dir import RunDir, write_text
 from voco2d.training.study.args import TEST, TRAIN, UNLABELED, VALIDATION, Arm, StudyArgs
 from voco2d.training.study.cohort import Roles, all_labels_path, make_cohort, read_split, store_of
 from voco2d.training.study.config import images, pixels
-from voco2d.training.study.jobs import COHORT, PRETRAIN, Job, is_done, mark_done
+from voco2d.training.study.jobs import COHORT, FINETUNE, PRETRAIN, Job, is_done, mark_done
 
 PREDICTIONS = "predictions.csv"
 RUN_PREDICTIONS = "predictions_test.csv"
@@ -172,4 +172,4 @@ def _arm(job: Job) -> Arm:
     return job.arm
 
 
-_WORK = {COHORT: _make_cohort, PRETRAIN: _pretrain, "finetune": _finetune}
+_WORK = {COHORT: _make_cohort, PRETRAIN: _pretrain, FINETUNE: _finetune}
