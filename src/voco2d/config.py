@@ -72,7 +72,7 @@ def merge(tree: Tree, newer: Tree) -> None:
         if isinstance(value, dict) and isinstance(tree.get(key), dict):
             merge(tree[key], value)
         else:
-            tree[key] = value
+            tree[key] = deepcopy(value)  # or a later change of `tree` would change `newer` too
 
 
 def from_tree(cls: type[Args], tree: Tree) -> Args:
