@@ -11,6 +11,7 @@ from voco2d.data.classify_dataset import ClassifyDataset
 from voco2d.data.cohort import read_labels
 from voco2d.data.slice_labels import read_slice_labels
 from voco2d.models.classifier import class_probabilities, load_classifier
+from voco2d.models.cpu_memory import keep_freed_memory
 from voco2d.preprocessing.readout import check_readout
 from voco2d.progress import Progress
 from voco2d.store.location import Location
@@ -25,6 +26,7 @@ from voco2d.training.fold_step import predict_rows
 from voco2d.training.initialisation import Initialisation, read_initialisation
 from voco2d.training.out_of_fold import (
     TEST_NAME,
+    describe_tables,
     prediction_table,
     read_finished,
     weights_path,
@@ -99,6 +101,8 @@ def finetune(
     if resume:
         refuse_other_run(out, args, MAY_CHANGE, same, tables)
     fabric = launch(args.device, args.precision, args.seed)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     dataset = ClassifyDataset(volumes, cohort, args.readout, args.augment, args.preload_mb, known)
     names = () if known is None else known.names
     plans = [plan_fold(part, args, cohort, volumes.settings, start, names) for part in assignment.parts]
@@ -109,8 +113,15 @@ def finetune(
     finished = _train_folds(plans, start, fabric, dataset, run, read_finished(run, assignment.held_out))
     tested = _test(plans, fabric, dataset, run)
     graded = {patient for patient, number in assignment.held_out.items() if number in finished} | set(tested)
-    about = {"init": init, "fraction": args.fraction, "transductive": is_transductive(start, graded)}
-    write_scores(run, finished, cohort.labels, {**about, "select": args.select, "test_flips": list(args.test_flips)})
+    about = {
+        "init": init,
+        "transductive": is_transductive(start, graded),
+        "fraction": args.fraction,
+        "select": args.select,
+        "test_flips": list(args.test_flips),
+    }
+    write_scores(run, finished, cohort.labels, about)
+    describe_tables(run, about)
     return run.path
 
 
