@@ -213,7 +213,16 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
         "--init", required=True, metavar="CKPT|imagenet|random", help="a pretraining run or weights file, or a word"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
-    parser.add_argument("--config", metavar="FILE", help="YAML with the keys of `finetune`")
+    parser.add_argument("--config", metavar="PRESET|FILE", help="paper, or YAML with the keys of `finetune`")
+    parser.add_argument(
+        "--slice-labels", type=Path, metavar="CSV", help="as RSNA's image_level_labels.csv: learn from slices besides"
+    )
+    parser.add_argument(
+        "--slice-organs",
+        type=Path,
+        metavar="CSV",
+        help="patient_id, series_id, instance_number and a column an organ: how visible it is, 0 to 1",
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
 
 
@@ -223,6 +232,13 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of predictions")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="organ masks, for a model of organ_crop=masks")
+    parser.add_argument(
+        "--test-flips",
+        nargs="*",
+        choices=("depth", "height", "width"),
+        metavar="AXIS",
+        help="average over mirror images, any of depth, height, width (default: as in training)",
+    )
     parser.add_argument(
         "--identity-axes", metavar="CODE", default=None, help="axis directions of NIfTI files without geometry"
     )

@@ -11,6 +11,7 @@ from voco2d.losses.injury import (
     InjuryLossArgs,
     any_injury_log_probabilities,
     injury_terms,
+    weight_totals,
     weighted_nll,
 )
 from voco2d.targets import ANY_INJURY, TARGETS
@@ -106,3 +107,22 @@ def test_any_injury_probabilities_sum_to_one(batch: tuple[dict[str, Tensor], dic
     logits, _ = batch
     derived = any_injury_log_probabilities({name: value.log_softmax(dim=1) for name, value in logits.items()})
     torch.testing.assert_close(derived.exp().sum(dim=1), torch.ones(17))
+
+
+def test_terms_of_the_parts_of_a_batch_sum_to_those_of_the_batch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = {
+        name: torch.randint(0, len(target.classes), (7,), generator=generator) for name, target in TARGETS.items()
+    }
+    logits = {name: torch.randn(7, len(target.classes), generator=generator) for name, target in TARGETS.items()}
+    totals = weight_totals(labels)
+    parts = [
+        injury_terms(
+            {name: values[part] for name, values in logits.items()},
+            {name: values[part] for name, values in labels.items()},
+            totals=totals,
+        )
+        for part in (slice(0, 3), slice(3, 7))
+    ]
+    for name, term in injury_terms(logits, labels).items():
+        torch.testing.assert_close(parts[0][name] + parts[1][name], term)

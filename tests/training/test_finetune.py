@@ -275,7 +275,7 @@ def test_a_separable_cohort_is_learnt(cohort: tuple[Path, Path], tmp_path: Path)
 def test_a_loss_that_is_not_finite_stops_with_what_is_needed(
     cohort: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(InjuryLoss, "forward", lambda _self, logits, _labels: logits["bowel"].sum() * float("nan"))
+    monkeypatch.setattr(InjuryLoss, "forward", lambda _self, logits, *_: logits["bowel"].sum() * float("nan"))
     with pytest.raises(NonFiniteLossError, match=r"fold 0, epoch 1, step 1: .*bowel .*precision=fp32"):
         finetune(*cohort, "random", tmp_path / "run", ARGS)
 

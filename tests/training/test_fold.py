@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voco2d.losses.injury import InjuryLossArgs
 from voco2d.models.classifier import ClassifierArgs
-from voco2d.training.fold import FoldPlan, derived_seed, resume_path
-from voco2d.training.optim import OptimArgs
+from voco2d.training.finetune_args import FinetuneArgs
+from voco2d.training.fold import derived_seed, resume_path
+from voco2d.training.fold_plan import FoldPlan
 
 
 @pytest.mark.parametrize(("series", "steps"), [(1, 1), (4, 1), (5, 2), (8, 2)])
@@ -16,12 +16,8 @@ def test_the_last_batch_of_an_epoch_may_be_smaller(series: int, steps: int) -> N
         train=np.arange(series),
         held_out=np.arange(2),
         test=np.arange(0),
-        epochs=3,
-        batch_size=4,
-        seed=0,
+        args=FinetuneArgs(epochs=3, batch_size=4),
         classifier=ClassifierArgs(),
-        optim=OptimArgs(),
-        loss=InjuryLossArgs(),
         metadata={},
     )
     assert plan.steps_per_epoch == steps

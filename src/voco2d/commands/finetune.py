@@ -10,18 +10,31 @@ from voco2d.errors import ConfigError, UsageError
 from voco2d.inference.report import report_run
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.finetune import FinetuneArgs, finetune
+from voco2d.training.finetune_args import PRESETS
 
 
 def run(options: argparse.Namespace) -> int:
     """Fine-tune all folds, or the one of `--fold`, then write the run's page."""
     cohort = None if options.cohort is None else CohortFolder.read(options.cohort)
-    args = resolve(FinetuneArgs, options.config, [*_cohort_overrides(options, cohort), *options.overrides])
+    words = [*_cohort_overrides(options, cohort), *options.overrides]
+    args = resolve(FinetuneArgs, options.config, words, PRESETS)
     if cohort is not None and args.folds != cohort.count:
         raise ConfigError(f"folds={args.folds}: {options.cohort} has {cohort.count} folds; leave folds out")
     labels = _labels_path(options, cohort)
     folds = None if cohort is None else cohort.folds
     splits = None if options.splits is None else read_splits(options.splits)
-    finetune(options.store, labels, options.init, options.out, args, options.resume, folds, splits)
+    finetune(
+        options.store,
+        labels,
+        options.init,
+        options.out,
+        args,
+        resume=options.resume,
+        folds=folds,
+        splits=splits,
+        slice_labels=options.slice_labels,
+        slice_organs=options.slice_organs,
+    )
     table = options.out / "oof_predictions.csv"
     print(f"out-of-fold predictions: {table}; report: {report_run(options.out)}")
     return 0

@@ -24,7 +24,9 @@ def run(options: argparse.Namespace) -> int:
     if (options.out.parent / "store.json").is_file():
         raise UsageError(f"{options.out}: lies in a store, whose quarantine.csv it would replace; choose another --out")
     read = None if options.identity_axes is None else ReadArgs(identity_axes=options.identity_axes)
-    predictor = Predictor(options.model, device=options.device, read=read, masks=options.masks)
+    predictor = Predictor(
+        options.model, device=options.device, read=read, masks=options.masks, flips=options.test_flips
+    )
     predictions, rejections = predictor.predict_many(options.inputs)
     if predictions.empty:
         reason = f"; {rejections[0].path}: {rejections[0].reason}" if rejections else ""

@@ -18,15 +18,16 @@ from voco2d.io.readers import ReadArgs, read_source, read_volume
 from voco2d.io.volume import Volume
 from voco2d.models.checkpoint import Metadata, newest_weights
 from voco2d.models.classifier import Classifier, class_probabilities, load_classifier
+from voco2d.models.flip_average import check_flips, flip_averaged
 from voco2d.preprocessing.organ_crop import NO_ORGAN_BOX, check_organ_crop
 from voco2d.preprocessing.preprocess import PreprocessArgs, prepare_volume, settings_tree
-from voco2d.preprocessing.readout import ReadoutArgs, read_out
+from voco2d.preprocessing.readout import ReadoutArgs, read_channels
 from voco2d.progress import track
 from voco2d.targets import CLASS_COLUMNS
 
 PREDICTION_COLUMNS: tuple[str, ...] = ("patient_id", "series_id", *CLASS_COLUMNS, "status", "reason")
 
-_DESCRIPTION = ("classifier", "preprocess", "read", "readout")
+_DESCRIPTION = ("classifier", "preprocess", "read", "readout", "test_flips")
 """Entries of the metadata in which all folds of a run must agree."""
 _log = logging.getLogger(__name__)
 
@@ -43,15 +44,22 @@ class Predictor:
         read: How raw files are read; as the store that was trained on was read, by default.
         masks: Folder of organ masks, for a model that was trained with organ_crop=masks. A series without a mask is
             cropped to the body, as it would have been for training; `predict_many` says so in its `reason`.
+        flips: Mirror images that are graded too, any of depth, height and width; as in training by default.
 
     Raises:
         CheckpointError: There are no weights, they are damaged, or they are not those of a classifier.
-        ConfigError: The device is unknown or not there, or the model needs TotalSegmentator and that is missing.
+        ConfigError: The device is unknown or not there, a flip is unknown, or the model needs TotalSegmentator and
+            that is missing.
         UsageError: The folder of masks does not exist, or the model was trained without masks.
     """
 
     def __init__(
-        self, run: Path | str, device: str = "cpu", read: ReadArgs | None = None, masks: Path | None = None
+        self,
+        run: Path | str,
+        device: str = "cpu",
+        read: ReadArgs | None = None,
+        masks: Path | None = None,
+        flips: Sequence[str] | None = None,
     ) -> None:
         self._device = _choose_device(device)
         loaded = [load_classifier(path) for path in _fold_files(Path(run))]
@@ -61,6 +69,8 @@ class Predictor:
         check_organ_crop(self.preprocess_args.organ_crop, masks)
         self._masks = masks
         self.readout_args = _settings(ReadoutArgs, description["readout"], run)
+        self.test_flips = tuple(description["test_flips"] or () if flips is None else flips)
+        check_flips(self.test_flips)
         self._classifiers: list[Classifier] = [classifier.to(self._device) for classifier, _ in loaded]
 
     def __len__(self) -> int:
@@ -90,7 +100,7 @@ class Predictor:
     def _grade(self, volume: Volume) -> tuple[dict[str, float], str]:
         """Return the probabilities, and what to say about the crop to organs if that was asked for."""
         prepared = prepare_volume(volume, self.preprocess_args, masks=self._masks)
-        slices = read_out(prepared.hu, self.readout_args)
+        slices = read_channels(prepared.hu, self.readout_args)
         probabilities = self._probabilities(slices)
         if not np.isfinite(probabilities).all():
             raise ReadError(volume.source, "the classifier's answer is not finite")
@@ -136,9 +146,10 @@ class Predictor:
         return [_ids(patient_id, series_id) | graded | {"status": ASSESSED, "reason": remark}], list(rejected)
 
     @torch.inference_mode()
-    def _probabilities(self, slices: Float[np.ndarray, "S H W"]) -> Float[np.ndarray, " classes"]:
-        volume = torch.from_numpy(slices)[None, :, None].to(self._device)  # (1, S, 1, H, W)
-        folds = [class_probabilities(classifier(volume))[0] for classifier in self._classifiers]
+    def _probabilities(self, slices: Float[np.ndarray, "S C H W"]) -> Float[np.ndarray, " classes"]:
+        volume = torch.from_numpy(slices)[None].to(self._device)  # (1, S, C, H, W)
+        graded = [flip_averaged(classifier, volume, self.test_flips) for classifier in self._classifiers]
+        folds = [class_probabilities(logits)[0] for logits in graded]
         return torch.stack(folds).mean(dim=0).cpu().numpy()
 
 

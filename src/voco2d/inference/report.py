@@ -1,12 +1,13 @@
 """Reports: one self-contained HTML page for a run, and the sections that other pages are put together from."""
 
+import json
 from pathlib import Path
 
 from voco2d.errors import UsageError
 from voco2d.evaluation.tables import read_label_table, read_predictions
 from voco2d.inference.report_comparison import comparison_section
 from voco2d.inference.report_montage import montage_section
-from voco2d.inference.report_page import Section, text_section, write_report
+from voco2d.inference.report_page import Paragraph, Section, text_section, write_report
 from voco2d.inference.report_pretrain import pretrain_curves_section
 from voco2d.inference.report_runs import finetune_curves_section, read_environment, settings_section
 from voco2d.inference.report_scores import prediction_section, scores_section
@@ -59,4 +60,25 @@ def _out_of_fold_section(run: Path) -> Section:
     title, predictions, labels = "Out-of-fold scores", run / "oof_predictions.csv", run / "labels.csv"
     if not (predictions.is_file() and labels.is_file()):
         return text_section(title, ["No fold has been finished yet, so there is nothing to score."])
-    return scores_section(read_predictions(predictions), read_label_table(labels), title=title)
+    table = read_predictions(predictions)
+    if table.empty:
+        return text_section(title, ["The split names nobody to validate on, so there is nothing to score."])
+    section = scores_section(table, read_label_table(labels), title=title)
+    return Section(section.title, (Paragraph(_origin(predictions.with_suffix(".json"))), *section.blocks))
+
+
+def _origin(sidecar: Path) -> str:
+    """Say in words what the scores below may be compared with."""
+    try:
+        about = json.loads(sidecar.read_text(encoding="utf-8"))
+        transductive = about["transductive"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "Whether pretraining saw the patients graded here has not been recorded."
+    words = {
+        True: "Transductive: pretraining has seen patients that are graded here; never compare with a run that hasn't.",
+        False: "No patient graded here was seen in pretraining.",
+        None: "The checkpoint doesn't say which patients it has seen; those graded here may be among them.",
+    }
+    kept = {"last": "The last epoch is kept.", "loss": "The epoch of the lowest validation loss is kept."}
+    best = "The epoch is chosen on the patients it is graded on, which makes the scores slightly too good."
+    return f"{words[transductive]} {kept.get(str(about.get('select')), best)}"

@@ -34,15 +34,21 @@ class InjuryLoss(nn.Module):
         self.args = args
 
     def forward(
-        self, logits: Mapping[str, Float[Tensor, "B _"]], labels: Mapping[str, Int[Tensor, " B"]]
+        self,
+        logits: Mapping[str, Float[Tensor, "B ..."]],
+        labels: Mapping[str, Int[Tensor, " B"]],
+        totals: Mapping[str, float] | None = None,
     ) -> Float[Tensor, ""]:
         """Compute the mean of `injury_terms`, whose arguments these are."""
-        terms = injury_terms(logits, labels, self.args.any_injury)
+        terms = injury_terms(logits, labels, self.args.any_injury, totals)
         return torch.stack(list(terms.values())).mean()
 
 
 def injury_terms(
-    logits: Mapping[str, Float[Tensor, "B _"]], labels: Mapping[str, Int[Tensor, " B"]], any_injury: bool = True
+    logits: Mapping[str, Float[Tensor, "B ..."]],
+    labels: Mapping[str, Int[Tensor, " B"]],
+    any_injury: bool = True,
+    totals: Mapping[str, float] | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Compute each target's sample-weighted cross-entropy, in float32 also under autocast.
 
@@ -50,24 +56,41 @@ def injury_terms(
         logits: Target name → (B, number of its classes).
         labels: Target name → (B) class indices; 0 is healthy.
         any_injury: Whether to add the derived term.
+        totals: `weight_totals` of the batch these are a part of: the terms of all parts sum to those of the batch.
 
     Returns:
         Target name → scalar, nats; `any_injury` last where it was asked for.
     """
     log_probabilities = {name: F.log_softmax(logits[name].float(), dim=1) for name in TARGETS}
+    totals = {} if totals is None else totals
     terms = {
-        name: weighted_nll(log_probabilities[name], labels[name], target.weights) for name, target in TARGETS.items()
+        name: weighted_nll(log_probabilities[name], labels[name], target.weights, totals.get(name))
+        for name, target in TARGETS.items()
     }
     if any_injury:
-        injured = torch.stack([labels[name] > 0 for name in TARGETS]).any(dim=0).long()
-        terms[ANY_INJURY.name] = weighted_nll(
-            any_injury_log_probabilities(log_probabilities), injured, ANY_INJURY.weights
-        )
+        derived = any_injury_log_probabilities(log_probabilities)
+        total = totals.get(ANY_INJURY.name)
+        terms[ANY_INJURY.name] = weighted_nll(derived, any_injured(labels), ANY_INJURY.weights, total)
     return terms
 
 
+def weight_totals(labels: Mapping[str, Int[Tensor, " B"]]) -> dict[str, float]:
+    """Sum the sample weights of a batch, target name → sum; any_injury is one of them."""
+    sums = {name: _weights(labels[name], target.weights).sum() for name, target in TARGETS.items()}
+    sums[ANY_INJURY.name] = _weights(any_injured(labels), ANY_INJURY.weights).sum()
+    return {name: float(total) for name, total in sums.items()}
+
+
+def any_injured(labels: Mapping[str, Int[Tensor, " B"]]) -> Int[Tensor, " B"]:
+    """Return 1 for each sample that any target is injured in, else 0."""
+    return torch.stack([labels[name] > 0 for name in TARGETS]).any(dim=0).long()
+
+
 def weighted_nll(
-    log_probabilities: Float[Tensor, "B classes"], labels: Int[Tensor, " B"], weights: Sequence[float]
+    log_probabilities: Float[Tensor, "B classes"],
+    labels: Int[Tensor, " B"],
+    weights: Sequence[float],
+    total: float | None = None,
 ) -> Float[Tensor, ""]:
     """Average −log p(true class) with each sample weighted by its true class.
 
@@ -78,8 +101,12 @@ def weighted_nll(
         log_probabilities: (B, classes) natural logarithms.
         labels: (B) class indices.
         weights: One weight a class.
+        total: What the sum is divided by; the sum of the weights of these samples by default.
     """
-    return F.nll_loss(log_probabilities, labels, weight=log_probabilities.new_tensor(weights))
+    by_class = log_probabilities.new_tensor(weights)
+    if total is None:
+        return F.nll_loss(log_probabilities, labels, weight=by_class)
+    return F.nll_loss(log_probabilities, labels, weight=by_class, reduction="sum") / total
 
 
 def any_injury_log_probabilities(log_probabilities: Mapping[str, Float[Tensor, "B _"]]) -> Float[Tensor, "B 2"]:
@@ -94,3 +121,7 @@ def any_injury_log_probabilities(log_probabilities: Mapping[str, Float[Tensor, "
     healthy = torch.stack([values[:, 0] for values in log_probabilities.values()])
     injured = torch.stack([values[:, 1:].logsumexp(dim=1) for values in log_probabilities.values()])
     return torch.stack([healthy.amin(dim=0), injured.amax(dim=0)], dim=1)
+
+
+def _weights(labels: Int[Tensor, " B"], weights: Sequence[float]) -> Float[Tensor, " B"]:
+    return torch.tensor(weights, device=labels.device)[labels]

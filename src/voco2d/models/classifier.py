@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from voco2d.config import from_tree
 from voco2d.errors import CheckpointError, ConfigError, UsageError
-from voco2d.models.aggregators import build_aggregator
+from voco2d.models.aggregators import AggregatorArgs, build_aggregator
 from voco2d.models.backbones import build_backbone
 from voco2d.models.checkpoint import Metadata, read_weights
+from voco2d.models.pooling import POOLINGS, check_pooling
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 
 CLASSIFIER_KIND = "classifier"
 """What the metadata of a classifier's weights have as their `kind`."""
+SLICE_LOGITS = "slices"
+"""Under this name `Classifier.forward` gives the logits of `ClassifierArgs.slice_targets`, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,13 @@ class ClassifierArgs:
     Args:
         backbone: timm name.
         in_chans: C, channels of a slice.
-        aggregator: How slices become one vector: lstm, mean or max.
-        hidden: Units of each direction of the LSTM.
+        aggregator: How slices become one vector, a name of `AGGREGATORS`.
+        hidden: Width of the aggregator, see `AggregatorArgs`.
         dropout: Share of the volume's features dropped before the heads, 0…1.
+        pooling: How the feature map of a slice becomes a vector, a name of `POOLINGS`.
+        bidirectional: Whether a recurrent aggregator goes along the slices both ways.
+        layers: Layers of the aggregator.
+        slice_targets: What is graded a slice besides, by name.
     """
 
     backbone: str = "efficientnet_b0"
@@ -37,11 +44,17 @@ class ClassifierArgs:
     aggregator: str = "lstm"
     hidden: int = 128
     dropout: float = 0.2
+    pooling: str = "avg"
+    bidirectional: bool = True
+    layers: int = 1
+    slice_targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values no network can have."""
-        if self.hidden < 1 or self.in_chans < 1:
-            raise ConfigError(f"hidden={self.hidden}, in_chans={self.in_chans}: both must be at least 1")
+        if min(self.hidden, self.in_chans, self.layers) < 1:
+            told = f"hidden={self.hidden}, in_chans={self.in_chans}, layers={self.layers}"
+            raise ConfigError(f"{told}: each must be at least 1")
+        check_pooling(self.pooling)
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout={self.dropout}: must lie in 0…1, 1 excluded")
 
@@ -61,32 +74,42 @@ class Classifier(nn.Module):
         self.args = args
         backbone = build_backbone(args.backbone, in_chans=args.in_chans, imagenet=imagenet)
         self.backbone = backbone.to(memory_format=torch.channels_last)
-        self.aggregator = build_aggregator(args.aggregator, _num_features(backbone), args.hidden)
+        self.pooling = POOLINGS[args.pooling]()
+        settings = AggregatorArgs(args.hidden, args.bidirectional, args.layers)
+        self.aggregator = build_aggregator(args.aggregator, self.pooling.copies * _num_features(backbone), settings)
         self.dropout = nn.Dropout(args.dropout)
         self.heads = nn.ModuleDict(
             {name: nn.Linear(self.aggregator.num_features, len(target.classes)) for name, target in TARGETS.items()}
         )
+        if args.slice_targets:
+            self.slice_head = nn.Linear(self.aggregator.num_features, len(args.slice_targets))
 
-    def forward(self, volumes: Float[Tensor, "B S C H W"]) -> dict[str, Float[Tensor, "B _"]]:
+    def forward(self, volumes: Float[Tensor, "B S C H W"]) -> dict[str, Float[Tensor, "B ..."]]:
         """Grade volumes.
 
         Args:
             volumes: (B, S, C, H, W) windowed slices from superior to inferior, 0…1.
 
         Returns:
-            Target name → logits (B, number of its classes).
+            Target name → logits (B, number of its classes); with `slice_targets` also `SLICE_LOGITS` → (B, S, their
+            number).
         """
-        features = self.dropout(self.aggregator(self.slice_features(volumes)))
-        return {name: head(features) for name, head in self.heads.items()}
+        states = self.aggregator.states(self.slice_features(volumes))
+        features = self.dropout(self.aggregator.reduce(states))
+        logits = {name: head(features) for name, head in self.heads.items()}
+        if self.args.slice_targets:
+            logits[SLICE_LOGITS] = self.slice_head(states)
+        return logits
 
     def slice_features(self, volumes: Float[Tensor, "B S C H W"]) -> Float[Tensor, "B S D"]:
-        """Average the backbone's feature map of each slice in-plane; the argument is that of `forward`."""
+        """Pool the backbone's feature map of each slice in-plane; the argument is that of `forward`."""
         slices = rearrange(volumes, "b s c h w -> (b s) c h w").to(memory_format=torch.channels_last)
         maps: Tensor = self.backbone(slices)  # (B·S, D, h, w)
-        return rearrange(maps.mean(dim=(2, 3)), "(b s) d -> b s d", b=volumes.shape[0])
+        vectors: Tensor = self.pooling(maps)
+        return rearrange(vectors, "(b s) d -> b s d", b=volumes.shape[0])
 
 
-def class_probabilities(logits: Mapping[str, Float[Tensor, "B _"]]) -> Float[Tensor, "B classes"]:
+def class_probabilities(logits: Mapping[str, Float[Tensor, "B ..."]]) -> Float[Tensor, "B classes"]:
     """Turn logits into probabilities in the order of `targets.CLASS_COLUMNS`; each target's classes sum to 1."""
     columns = torch.cat([logits[name].double().softmax(dim=1) for name in TARGETS], dim=1)
     assert columns.shape[1] == len(CLASS_COLUMNS)

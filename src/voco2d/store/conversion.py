@@ -13,6 +13,7 @@ from voco2d.io.source import ReadArgs, Rejection, Source
 from voco2d.io.volume import Volume
 from voco2d.preprocessing.preprocess import Prepared, PreprocessArgs, prepare_volume
 from voco2d.store.files import ByteSink, write_atomically
+from voco2d.store.instance_numbers import encode_numbers
 from voco2d.store.layout import VOLUMES, volume_key, volume_path
 from voco2d.store.location import Location
 from voco2d.store.record import Record, Refusal
@@ -118,6 +119,7 @@ def _row(job: Job, key: str, volume: Volume, prepared: Prepared, flaws: tuple[st
         "hu_max": int(prepared.hu.max()),
         "hu_mean": float(prepared.hu.mean(dtype=np.float64)),
         "notes": "; ".join((*volume.notes, *prepared.notes, *flaws)),
+        "instance_numbers": encode_numbers(volume.instance_numbers),
         "source_hash": job.fingerprint,
         "settings_hash": job.settings_hash,
     }

@@ -39,10 +39,14 @@ RECORD_COLUMNS: Mapping[str, str] = {
     "hu_max": "int64",
     "hu_mean": "float64",
     "notes": "str",
+    "instance_numbers": "str",
     "source_hash": "str",
     "settings_hash": "str",
 }
 """Columns of the index that come from the volume itself, and their types."""
+
+LATER: Mapping[str, str] = {"instance_numbers": ""}
+"""Columns that stores of earlier versions lack, and what stands there for a volume that was prepared before."""
 
 JOINED: Mapping[str, str] = {"aortic_hu": "float64", "incomplete_organ": "Int64"}
 """Columns of the index that come from the competition's table of series; missing for other scans."""
@@ -141,7 +145,8 @@ def load_records(root: Location) -> dict[str, Record]:
     records = {}
     fields = set(Record.__dataclass_fields__)
     for tree in read_trees(root / RECORDS):
-        if fields == set(tree) and set(tree["row"]) == set(RECORD_COLUMNS):
+        if fields == set(tree) and set(tree["row"]) | set(LATER) == set(RECORD_COLUMNS):
+            tree["row"] = {**LATER, **tree["row"]}
             tree["rejections"] = tuple((path, reason) for path, reason in tree["rejections"])
             records[tree["identity"]] = Record(**tree)
     return records

@@ -13,7 +13,7 @@ from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.store.files import make_folder, read_file, write_atomically
 from voco2d.store.layout import INDEX, LABELS
 from voco2d.store.location import Location, cache_folder, parse_location
-from voco2d.store.record import COLUMNS, JOINED
+from voco2d.store.record import COLUMNS, JOINED, LATER
 from voco2d.store.rsna_tables import missing_column
 from voco2d.store.settings import StoreSettings, read_settings
 from voco2d.types import HuVolume
@@ -63,8 +63,8 @@ class VolumeStore:
         Columns: key, patient_id, study_id, series_id, source, file (relative to the store); of the source: n_slices,
         height, width, spacing_z_mm, spacing_h_mm, spacing_w_mm, coverage_mm (head to foot); box_z0, box_z1, box_h0,
         box_h1, box_w0, box_w1 (see `Prepared`), body_fraction; of the prepared volume: hu_min, hu_max, hu_mean;
-        notes (joined by "; "), source_hash, settings_hash; from the competition's table of series, missing elsewhere:
-        aortic_hu, incomplete_organ.
+        notes (joined by "; "), instance_numbers (of the source's slices, see `decode_numbers`), source_hash,
+        settings_hash; from the competition's table of series, missing elsewhere: aortic_hu, incomplete_organ.
         """
         return self._index
 
@@ -145,6 +145,8 @@ def _read_index(root: Location) -> pd.DataFrame:
         raise StoreError(f"{path}: damaged; delete it and run the same `voco2d prepare` again") from error
     for column in JOINED.keys() - set(index.columns):  # stores of format 1
         index[column] = missing_column(column, index.index)
+    for column in LATER.keys() - set(index.columns):
+        index[column] = LATER[column]
     missing = [column for column in COLUMNS if column not in index.columns]
     if missing:
         raise StoreError(f"{path}: lacks {', '.join(missing)}; delete it and run the same `voco2d prepare` again")

@@ -3,31 +3,30 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from lightning_fabric import Fabric
 
-from voco2d.config import to_tree
 from voco2d.data.classify_dataset import ClassifyDataset
-from voco2d.data.cohort import Cohort, patient_digests, read_labels
-from voco2d.data.cohort_parts import Part
-from voco2d.models.classifier import CLASSIFIER_KIND, ClassifierArgs, class_probabilities, load_classifier
+from voco2d.data.cohort import read_labels
+from voco2d.data.slice_labels import read_slice_labels
+from voco2d.models.classifier import class_probabilities, load_classifier
+from voco2d.models.cpu_memory import keep_freed_memory
 from voco2d.preprocessing.readout import check_readout
 from voco2d.progress import Progress
 from voco2d.store.location import Location
-from voco2d.store.settings import StoreSettings
 from voco2d.store.volume_store import VolumeStore
-from voco2d.targets import TARGETS
 from voco2d.training.assignment import assign, is_transductive, refuse_seen
 from voco2d.training.continuation import refuse_other_run
 from voco2d.training.finetune_args import MAY_CHANGE
 from voco2d.training.finetune_args import FinetuneArgs as FinetuneArgs
-from voco2d.training.fold import FoldTraining, predict_rows, resume_path
-from voco2d.training.fold_plan import FoldPlan
+from voco2d.training.fold import FoldTraining, resume_path
+from voco2d.training.fold_plan import FoldPlan, plan_fold
+from voco2d.training.fold_step import predict_rows
 from voco2d.training.initialisation import Initialisation, read_initialisation
 from voco2d.training.out_of_fold import (
     TEST_NAME,
+    describe_tables,
     prediction_table,
     read_finished,
     weights_path,
@@ -38,7 +37,6 @@ from voco2d.training.run_dir import RunDir, write_text
 from voco2d.training.trainer import launch
 
 KIND = "finetune"
-_CHANNELS = 1
 
 
 def finetune(
@@ -50,6 +48,8 @@ def finetune(
     resume: bool = False,
     folds: pd.Series | None = None,
     splits: Mapping[str, str] | None = None,
+    slice_labels: Path | None = None,
+    slice_organs: Path | None = None,
 ) -> Path:
     """Train one classifier a fold, or one on a fixed split, write the run folder and return it.
 
@@ -73,6 +73,8 @@ def finetune(
         resume: Keep the finished folds of the run in `out` and go on after the last finished epoch.
         folds: Fold 0…`args.folds` − 1 by patient, as `data.cohort_folds` makes them; by default they are made here.
         splits: Patient → `train`, `validation` or `test`, instead of folds.
+        slice_labels: CSV as RSNA 2023's `image_level_labels.csv`: adds a loss on slices, see `SliceLossArgs`.
+        slice_organs: CSV that says how visible organs are on slices, see `read_visibility`: adds to that loss.
 
     Raises:
         UsageError: A path or setting is wrong, or `out` holds another run.
@@ -84,17 +86,26 @@ def finetune(
     args = args or FinetuneArgs()
     volumes = VolumeStore(store)
     check_readout(args.readout, volumes.preprocess_args.size)
-    start = read_initialisation(init, args.backbone, _CHANNELS)
+    start = read_initialisation(init, args.backbone, args.readout.channels)
     args = replace(args, backbone=start.backbone)
     assignment = assign(args, volumes.index, read_labels(labels), folds, splits)
     refuse_seen(start, assignment.parts, args.transductive)
     cohort, tables = assignment.cohort, assignment.tables
-    same = {"init": init, "volumes": volumes.fingerprint(cohort.series["position"].tolist())}
+    known = read_slice_labels(volumes.index, volumes.preprocess_args, cohort, slice_labels, slice_organs)
+    same = {
+        "init": init,
+        "volumes": volumes.fingerprint(cohort.series["position"].tolist()),
+        "slice_labels": str(slice_labels),
+        "slice_organs": str(slice_organs),
+    }
     if resume:
         refuse_other_run(out, args, MAY_CHANGE, same, tables)
     fabric = launch(args.device, args.precision, args.seed)
-    dataset = ClassifyDataset(volumes, cohort, args.readout, args.augment, args.preload_mb)
-    plans = [_plan(part, args, cohort, _metadata(args, volumes.settings, part, start)) for part in assignment.parts]
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
+    dataset = ClassifyDataset(volumes, cohort, args.readout, args.augment, args.preload_mb, known)
+    names = () if known is None else known.names
+    plans = [plan_fold(part, args, cohort, volumes.settings, start, names) for part in assignment.parts]
     plans[0].build(start)  # what can't be built must not leave a folder behind that blocks the corrected command
     run = RunDir.create(out, KIND, args, {"store": str(store), "labels": str(labels), **same}, resume)
     for name, text in tables.items():
@@ -102,25 +113,16 @@ def finetune(
     finished = _train_folds(plans, start, fabric, dataset, run, read_finished(run, assignment.held_out))
     tested = _test(plans, fabric, dataset, run)
     graded = {patient for patient, number in assignment.held_out.items() if number in finished} | set(tested)
-    about = {"init": init, "fraction": args.fraction, "transductive": is_transductive(start, graded)}
+    about = {
+        "init": init,
+        "transductive": is_transductive(start, graded),
+        "fraction": args.fraction,
+        "select": args.select,
+        "test_flips": list(args.test_flips),
+    }
     write_scores(run, finished, cohort.labels, about)
+    describe_tables(run, about)
     return run.path
-
-
-def _plan(part: Part, args: FinetuneArgs, cohort: Cohort, metadata: Mapping[str, Any]) -> FoldPlan:
-    return FoldPlan(
-        number=part.number,
-        train=part.rows(cohort, part.train),
-        held_out=part.rows(cohort, part.held_out),
-        test=part.rows(cohort, part.test),
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        seed=args.seed,
-        classifier=_classifier_args(args),
-        optim=args.optim,
-        loss=args.loss,
-        metadata=metadata,
-    )
 
 
 def _train_folds(
@@ -132,7 +134,7 @@ def _train_folds(
     finished: dict[int, pd.DataFrame],
 ) -> dict[int, pd.DataFrame]:
     """Train the folds that aren't in `finished`, and return the predictions of all."""
-    steps = {plan.number: plan.epochs * plan.steps_per_epoch for plan in plans}
+    steps = {plan.number: plan.args.epochs * plan.steps_per_epoch for plan in plans}
     done = sum(steps[number] for number in steps if number in finished)
     with Progress("fine-tuning", sum(steps.values()), done) as progress:
         for plan in plans:
@@ -153,30 +155,8 @@ def _test(plans: Sequence[FoldPlan], fabric: Fabric, dataset: ClassifyDataset, r
     tested = [plan for plan in plans if len(plan.test)]
     for plan in tested:
         model, _ = load_classifier(weights_path(run.path, plan.number))
-        logits = predict_rows(fabric.setup_module(model), fabric, dataset, plan.test, plan.batch_size)
+        graded, args = fabric.setup_module(model), plan.args
+        logits = predict_rows(graded, fabric, dataset, plan.test, args.batch_size, args.test_flips)
         table = prediction_table(dataset.cohort, plan.test, class_probabilities(logits).numpy())
         write_text(run.path / TEST_NAME, table.to_csv(index=False))
     return [patient for plan in tested for patient in dataset.cohort.series["patient_id"].iloc[plan.test].unique()]
-
-
-def _classifier_args(args: FinetuneArgs) -> ClassifierArgs:
-    assert args.backbone is not None
-    return ClassifierArgs(args.backbone, _CHANNELS, args.aggregator, args.hidden, args.dropout)
-
-
-def _metadata(args: FinetuneArgs, store: StoreSettings, part: Part, start: Initialisation) -> dict[str, Any]:
-    """Describe what every fold's weights share; `Predictor` and a later run that starts from them read it."""
-    return {
-        "kind": CLASSIFIER_KIND,
-        "backbone": args.backbone,
-        "in_chans": _CHANNELS,
-        "classifier": to_tree(_classifier_args(args)),
-        "preprocess": to_tree(store.preprocess),
-        "read": to_tree(store.read),
-        "readout": to_tree(args.readout),
-        "targets": {name: list(target.classes) for name, target in TARGETS.items()},
-        "init": start.origin,
-        "patients_seen": sorted(
-            {*patient_digests(part.train | part.held_out), *start.metadata.get("patients_seen", ())}
-        ),
-    }

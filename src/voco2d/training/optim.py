@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -51,9 +51,13 @@ class OptimArgs:
             raise ConfigError(f"optim.betas={list(self.betas)}: both must be at least 0 and below 1")
 
 
-def build_optimizer(params: Iterable[nn.Parameter], args: OptimArgs) -> Optimizer:
-    """Build the optimizer over those `params` that take a gradient."""
-    return _OPTIMIZERS[args.name]([param for param in params if param.requires_grad], args)
+Params = nn.Parameter | dict[str, Any]
+"""A parameter, or a group of some under `params` with their own settings."""
+
+
+def build_optimizer(params: Iterable[Params], args: OptimArgs) -> Optimizer:
+    """Build the optimizer over those `params` that take a gradient; groups must hold no others."""
+    return _OPTIMIZERS[args.name]([param for param in params if isinstance(param, dict) or param.requires_grad], args)
 
 
 def build_schedule(optimizer: Optimizer, args: OptimArgs, total_steps: int) -> LambdaLR:
@@ -88,19 +92,19 @@ def _half_cosine(share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-def _adam(params: list[nn.Parameter], args: OptimArgs) -> Optimizer:
+def _adam(params: list[Any], args: OptimArgs) -> Optimizer:
     return torch.optim.Adam(params, lr=args.lr, betas=args.betas, weight_decay=args.weight_decay, amsgrad=args.amsgrad)
 
 
-def _adamw(params: list[nn.Parameter], args: OptimArgs) -> Optimizer:
+def _adamw(params: list[Any], args: OptimArgs) -> Optimizer:
     return torch.optim.AdamW(params, lr=args.lr, betas=args.betas, weight_decay=args.weight_decay, amsgrad=args.amsgrad)
 
 
-def _sgd(params: list[nn.Parameter], args: OptimArgs) -> Optimizer:
+def _sgd(params: list[Any], args: OptimArgs) -> Optimizer:
     return torch.optim.SGD(params, lr=args.lr, momentum=args.betas[0], weight_decay=args.weight_decay)
 
 
-_OPTIMIZERS: Mapping[str, Callable[[list[nn.Parameter], OptimArgs], Optimizer]] = {
+_OPTIMIZERS: Mapping[str, Callable[[list[Any], OptimArgs], Optimizer]] = {
     "adamw": _adamw,
     "adam": _adam,
     "sgd": _sgd,

@@ -77,6 +77,19 @@ def write_predictions(run: RunDir, finished: dict[int, pd.DataFrame]) -> pd.Data
     return table
 
 
+def describe_tables(run: RunDir, about: dict[str, Any]) -> None:
+    """Write beside each table of predictions, as `<its name>.json`, how it came about.
+
+    Args:
+        run: The run.
+        about: How the backbones started, and whether they have seen who is graded.
+    """
+    for name in (PREDICTIONS_NAME, TEST_NAME):
+        if (run.path / name).is_file():
+            text = json.dumps({"table": name, **about}, indent=2, allow_nan=False) + "\n"
+            write_text((run.path / name).with_suffix(".json"), text)
+
+
 def write_scores(
     run: RunDir, finished: dict[int, pd.DataFrame], labels: pd.DataFrame, about: dict[str, Any]
 ) -> dict[str, Any]:
