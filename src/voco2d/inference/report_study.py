@@ -54,7 +54,7 @@ _PHANTOMS: Final = (
 
 
 def write_study_report(out: Path, overrides: Sequence[str] = ()) -> Path:
-    """Compute `results.csv`, `significance.csv`, `figures/` and the page from the predictions of a study.
+    """Compute `results*.csv`, `significance.csv`, `figures/` and the page from the predictions of a study.
 
     Args:
         out: Its folder: `predictions*.csv.gz`, `labels.csv` and `study.json`.
@@ -89,9 +89,22 @@ def write_study_report(out: Path, overrides: Sequence[str] = ()) -> Path:
     if forests:
         blocks = (Gallery(tuple(figure for _, figure in forests)), _difference_table(significance, args))
         sections.append(Section(f"Differences to {args.primary}", blocks))
+    sections += _group_sections(out, predictions, labels, args)
     sections.append(Section("What pretraining cost", (_compute_table(about),)))
     write_report(out / PAGE, "A study of starts", sections)
     return out / PAGE
+
+
+def _group_sections(out: Path, predictions: pd.DataFrame, labels: pd.DataFrame, args: AnalysisArgs) -> list[Section]:
+    """Score each group of patients by itself where labels name several, and write `results_<group>.csv`."""
+    groups = sorted(set(labels["group"])) if "group" in labels else []
+    sections = []
+    for group in groups if len(groups) > 1 else []:
+        part = labels[labels["group"] == group]
+        scores = score_table(predictions[predictions["patient_id"].isin(part["patient_id"])], part, args)
+        scores.to_csv(out / f"results_{group}.csv", index=False, float_format="%.6g")
+        sections.append(Section(f"Scores of the {len(part)} {group} patients alone", (_score_table(scores, args),)))
+    return sections
 
 
 def read_study_predictions(out: Path) -> pd.DataFrame:

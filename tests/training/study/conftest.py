@@ -19,7 +19,7 @@ TREE: dict[str, Any] = {
             "train": 8,
             "validation": 3,
             "test": 12,
-            "enriched": ["train", "validation", "test"],
+            "enriched": {"train": 1.0, "validation": 1.0, "test": 0.75},
             "draw": {"size": 48, "mean_slices": 12, "masks": False, "two_series_share": 0.2, "incomplete_share": 0.0},
             "preprocess": {"size": [8, 36, 36]},
         }

@@ -46,11 +46,13 @@ def test_from_the_file_to_the_page_and_again(run: Run, study_file: Path, finishe
     assert run("study", "--tables", copy)[0] == 0
     made = [
         "results.csv",
+        "results_plain.csv",
+        "results_enriched.csv",
         "significance.csv",
         "report.html",
         *(f"figures/{f.name}" for f in (out / "figures").iterdir()),
     ]
-    assert len(made) == 3 + 13
+    assert len(made) == 5 + 13
     for name in made:
         assert (copy / name).read_bytes() == (out / name).read_bytes(), name
     assert run("study", "--tables", copy, "analysis.resamples=3")[0] == 2

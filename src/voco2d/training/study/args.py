@@ -1,6 +1,6 @@
 """Configuration of a study: who, which arms, how many labels, how many seeds, and how it is analysed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from voco2d.data.phantom import PhantomArgs
@@ -13,8 +13,25 @@ from voco2d.training.pretrain_args import PretrainArgs
 UNLABELED, TRAIN, VALIDATION, TEST = "unlabeled", "train", "validation", "test"
 ROLES = (UNLABELED, TRAIN, VALIDATION, TEST)
 """What a patient is there for, in each split."""
+ENRICHED, PLAIN = "enriched", "plain"
 
-Role = Literal["unlabeled", "train", "validation", "test"]
+
+@dataclass(frozen=True)
+class EnrichedShares:
+    """Share of the phantoms of each role who are injured far more often than RSNA 2023's, 0…1.
+
+    The others are injured as often as those, see `PhantomArgs.enriched`.
+    """
+
+    unlabeled: float = 0.0
+    train: float = 0.0
+    validation: float = 0.0
+    test: float = 0.0
+
+    def __post_init__(self) -> None:
+        for role in ROLES:
+            if not 0 <= getattr(self, role) <= 1:
+                raise ConfigError(f"cohort.phantom.enriched.{role}={getattr(self, role)}: must lie in 0…1")
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,7 @@ class PhantomRecipe:
         train: Patients whose labels are learnt from, at a fraction of 1.
         validation: Patients on whom the epoch is chosen; 0 keeps the last epoch.
         test: Patients who are graded at the end.
-        enriched: Roles whose patients are injured far more often than those of RSNA 2023, see `PhantomArgs.enriched`.
+        enriched: Share of each role's patients who are injured more often.
         draw: How patients are drawn; `enriched` and `first_patient` follow from the role.
         preprocess: How their scans are prepared.
         keep_scans: Whether the DICOM files stay once the store is made.
@@ -38,19 +55,46 @@ class PhantomRecipe:
     train: int = 200
     validation: int = 0
     test: int = 400
-    enriched: tuple[Role, ...] = ()
+    enriched: EnrichedShares = field(default_factory=EnrichedShares)
     draw: PhantomArgs = field(default_factory=lambda: PhantomArgs(masks=False))
     preprocess: PreprocessArgs = field(default_factory=PreprocessArgs)
     keep_scans: bool = False
 
     def __post_init__(self) -> None:
         for role, low in ((UNLABELED, 0), (TRAIN, 1), (VALIDATION, 0), (TEST, 1)):
-            if self.patients(role) < low:
-                raise ConfigError(f"cohort.phantom.{role}={self.patients(role)}: must be at least {low}")
+            if getattr(self, role) < low:
+                raise ConfigError(f"cohort.phantom.{role}={getattr(self, role)}: must be at least {low}")
 
-    def patients(self, role: str) -> int:
-        """Return how many patients have a role."""
-        return {UNLABELED: self.unlabeled, TRAIN: self.train, VALIDATION: self.validation, TEST: self.test}[role]
+    def groups(self) -> list["PhantomGroup"]:
+        """List the groups of patients that are drawn alike, empty ones left out."""
+        listed: list[PhantomGroup] = []
+        first = 0
+        for role in ROLES:
+            patients = getattr(self, role)
+            enriched = round(patients * getattr(self.enriched, role))
+            for kind, count in ((ENRICHED, enriched), (PLAIN, patients - enriched)):
+                if count:
+                    draw = replace(self.draw, enriched=kind == ENRICHED, first_patient=first)
+                    listed.append(PhantomGroup(role, kind, count, draw))
+                first += count
+        return listed
+
+
+@dataclass(frozen=True)
+class PhantomGroup:
+    """Phantoms that are drawn alike.
+
+    Args:
+        role: What they are there for.
+        kind: `enriched` or `plain`.
+        patients: How many.
+        draw: How.
+    """
+
+    role: str
+    kind: str
+    patients: int
+    draw: PhantomArgs
 
 
 @dataclass(frozen=True)

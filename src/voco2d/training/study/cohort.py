@@ -3,8 +3,8 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +18,22 @@ from voco2d.store.build import PrepareArgs, prepare
 from voco2d.store.location import Location, parse_location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.run_dir import write_text
-from voco2d.training.study.args import ROLES, TEST, TRAIN, UNLABELED, VALIDATION, PhantomRecipe, SplitArgs, StudyArgs
+from voco2d.training.study.args import (
+    ROLES,
+    TEST,
+    TRAIN,
+    UNLABELED,
+    VALIDATION,
+    PhantomGroup,
+    PhantomRecipe,
+    SplitArgs,
+    StudyArgs,
+)
 
 _log = logging.getLogger(__name__)
+
+GROUP = "group"
+"""Column of label tables that parts the patients for tables of their own."""
 
 Roles = dict[str, str]
 """Patient → what the patient is there for."""
@@ -124,45 +137,38 @@ def _roles(labels: pd.DataFrame, tested: frozenset[str], validated: int, seed: i
 
 
 def _make_phantoms(recipe: PhantomRecipe, out: Path, workers: int) -> tuple[pd.DataFrame, list[Roles]]:
-    scans, store = out / "cohort" / "scans", out / "cohort" / "store"
+    """Draw and prepare the phantoms; the label table says of which kind each is, in a column `group`."""
+    store = out / "cohort" / "store"
+    sources = [(group, out / "cohort" / "scans" / f"{group.role}-{group.kind}") for group in recipe.groups()]
     roles: Roles = {}
     tables = []
-    first = 0
-    for role in ROLES:
-        count = recipe.patients(role)
-        if count:
-            draw = replace(recipe.draw, enriched=role in recipe.enriched, first_patient=first, workers=workers)
-            if not _is_written(scans / role, count, recipe.seed, draw.first_patient, draw.enriched):
-                write_cohort(scans / role, count, recipe.seed, draw)
-            table = read_labels(scans / role / "train.csv")
-            roles |= dict.fromkeys(table["patient_id"], role)
-            tables.append(table if role != UNLABELED else table.iloc[:0])
-        first += count
-    sources = [scans / role for role in ROLES if recipe.patients(role)]
+    for group, folder in sources:
+        if not _is_written(folder, group, recipe.seed):
+            write_cohort(folder, group.patients, recipe.seed, replace(group.draw, workers=workers))
+        table = read_labels(folder / "train.csv")
+        roles |= dict.fromkeys(table["patient_id"], group.role)
+        if group.role != UNLABELED:
+            tables.append(table.assign(**{GROUP: group.kind}))
     if _missing(store, roles):
-        prepare(sources, store, PrepareArgs(recipe.preprocess, workers=workers))
+        prepare([folder for _, folder in sources], store, PrepareArgs(recipe.preprocess, workers=workers))
     missing = _missing(store, roles)
     if missing:
         raise StoreError(f"{store}: lacks {missing} phantoms, see its quarantine.csv; change cohort.phantom")
     if not recipe.keep_scans:
-        for source in sources:
-            shutil.rmtree(source / "train_images", ignore_errors=True)
+        for _, folder in sources:
+            shutil.rmtree(folder / "train_images", ignore_errors=True)
     return pd.concat(tables, ignore_index=True), [roles]
 
 
-def _is_written(folder: Path, count: int, seed: int, first: int, enriched: bool) -> bool:
+def _is_written(folder: Path, group: PhantomGroup, seed: int) -> bool:
     """Tell whether a cohort is finished; an unfinished one of other settings is refused by who writes it."""
     try:
         found = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    same: Mapping[str, object] = {"first_patient": first, "enriched": enriched}
-    drawn = found.get("args", {})
-    return (
-        bool(found.get("complete"))
-        and (found.get("patients"), found.get("seed")) == (count, seed)
-        and all(drawn.get(key) == value for key, value in same.items())
-    )
+    drawn = {key: value for key, value in asdict(group.draw).items() if key != "workers"}
+    wanted = {"patients": group.patients, "seed": seed, "args": drawn, "complete": True}
+    return all(found.get(key) == value for key, value in wanted.items())
 
 
 def _missing(store: Path, patients: Iterable[str]) -> int:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from voco2d.config import to_tree
-from voco2d.data.cohort import read_labels
 from voco2d.errors import UsageError
 from voco2d.evaluation.study_analysis import COLUMNS
 from voco2d.targets import CLASS_COLUMNS
@@ -44,7 +43,7 @@ def collect(args: StudyArgs, out: Path, command: str) -> None:
     finetunings = [job for job in jobs if job.kind == FINETUNE]
     predictions = pd.concat([_predictions(out, job) for job in _in_order(args, finetunings)], ignore_index=True)
     _write_gzip(out / PREDICTIONS_NAME, predictions[list(COLUMNS)].to_csv(index=False))
-    labels = read_labels(all_labels_path(out))
+    labels = pd.read_csv(all_labels_path(out), dtype={"patient_id": str})
     tested = labels[labels["patient_id"].isin(set(predictions["patient_id"]))]
     write_text(out / LABELS_NAME, tested.sort_values("patient_id").to_csv(index=False))
     write_text(out / SUMMARY_NAME, json.dumps(_summary(args, out, jobs, labels, command), indent=1) + "\n")
