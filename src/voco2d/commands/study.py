@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     if options.ablation:
         return _ablation(options)
     if options.tables is not None:
-        page = write_study_report(options.tables, options.overrides)
+        page = write_study_report(options.tables, options.overrides, options.jobs)
         print(f"table: {options.tables / 'results.csv'}; page: {page}")
         return 0
     if options.config is None or options.out is None:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     run_study(args, options.out, options.jobs, options.dask)
     collect(args, options.out, shlex.join(["voco2d", *sys.argv[1:]]))
-    page = write_study_report(options.out)
+    page = write_study_report(options.out, workers=options.jobs)
     print(f"table: {options.out / 'results.csv'}; page: {page}")
     return 0
 

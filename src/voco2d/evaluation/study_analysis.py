@@ -1,20 +1,22 @@
 """The tables of a study: scores of every arm, label fraction and seed, and which differences are more than chance."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from voco2d.errors import ConfigError, LabelError, UsageError
+from voco2d.errors import LabelError
 from voco2d.evaluation.comparison import Comparison, compare, estimate
 from voco2d.evaluation.holm import holm
 from voco2d.evaluation.measures import find_measure
 from voco2d.evaluation.pairing import pair
+from voco2d.evaluation.study_contests import AnalysisArgs, Contest, contests
 from voco2d.evaluation.tables import check_predictions
 from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.workers import run_jobs
 
 KEYS: Final = ("arm", "fraction", "seed")
 COLUMNS: Final = (*KEYS, "patient_id", *CLASS_COLUMNS)
@@ -24,84 +26,6 @@ MEAN: Final = "mean"
 
 FLOAT_FORMAT: Final = "%.6g"
 """How probabilities are kept: significant digits, since a logarithm is taken of the smallest."""
-_CLAIM = re.compile(r"(?P<arm>\S+)@(?P<fraction>[0-9.]+) vs (?P<other>\S+)@(?P<base>[0-9.]+)")
-
-
-@dataclass(frozen=True)
-class AnalysisArgs:
-    """What is computed from the predictions of a study.
-
-    Args:
-        metrics: Scores that arms are compared in, see `evaluation.measures`.
-        further: Scores that are told too, without a test.
-        primary: The arm that is held against each other one at each fraction.
-        claims: Further comparisons, `ARM@FRACTION vs ARM@FRACTION`, for example `voco2d@0.25 vs random@1`.
-        resamples: Bootstrap draws of an interval.
-        permutations: Exchanges of a test; the least p-value is 1 / (permutations + 1), before Holm's correction.
-        seed: Of both.
-        alpha: Family-wise error rate of the whole table of comparisons.
-    """
-
-    metrics: tuple[str, ...] = ("map", "precision", "recall", "rsna")
-    further: tuple[str, ...] = ("rsna_organs", "map_organs9", "precision_organs9", "recall_organs9", "roc_auc")
-    primary: str = "voco2d"
-    claims: tuple[str, ...] = ()
-    resamples: int = 2000
-    permutations: int = 20_000
-    seed: int = 0
-    alpha: float = 0.01
-
-    def __post_init__(self) -> None:
-        for name in (*self.metrics, *self.further):
-            try:
-                find_measure(name)
-            except UsageError as error:
-                raise ConfigError(f"analysis.metrics: {error}") from error
-        if not self.metrics or self.resamples < 1 or self.permutations < 1 or not 0 < self.alpha < 1:
-            raise ConfigError("analysis: give a metric, at least 1 resample and permutation, and alpha between 0 and 1")
-        for claim in self.claims:
-            if not _CLAIM.fullmatch(claim):
-                raise ConfigError(f"analysis.claims: {claim!r} is not ARM@FRACTION vs ARM@FRACTION")
-
-
-@dataclass(frozen=True)
-class Contest:
-    """Two arms that are held against each other, `arm` being the one that is hoped to be better."""
-
-    arm: str
-    fraction: float
-    other: str
-    other_fraction: float
-
-
-def contests(args: AnalysisArgs, arms: Sequence[str], fractions: Iterable[float]) -> list[Contest]:
-    """List what is compared: the primary arm with each other one at each fraction, then the claims."""
-    listed = [
-        Contest(args.primary, fraction, other, fraction)
-        for fraction in sorted(fractions)
-        for other in arms
-        if args.primary in arms and other != args.primary
-    ]
-    for claim in args.claims:
-        found = _CLAIM.fullmatch(claim)
-        assert found is not None
-        listed.append(Contest(found["arm"], float(found["fraction"]), found["other"], float(found["base"])))
-    return list(dict.fromkeys(listed))
-
-
-def check_claims(args: AnalysisArgs, arms: Sequence[str], fractions: Sequence[float]) -> None:
-    """Refuse comparisons of what a study doesn't have.
-
-    Raises:
-        ConfigError: An arm or fraction isn't there.
-    """
-    if len(arms) > 1 and args.primary not in arms:
-        raise ConfigError(f"analysis.primary={args.primary}: no such arm; the study has {', '.join(arms)}")
-    for contest in contests(args, arms, fractions):
-        pairs = ((contest.arm, contest.fraction), (contest.other, contest.other_fraction))
-        for arm, fraction in pairs:
-            if arm not in arms or fraction not in fractions:
-                raise ConfigError(f"analysis.claims: {arm}@{fraction:g} is no arm and fraction of this study")
 
 
 def patient_table(predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
@@ -164,13 +88,16 @@ def score_table(predictions: pd.DataFrame, labels: pd.DataFrame, args: AnalysisA
     return pd.DataFrame(rows)
 
 
-def significance_table(predictions: pd.DataFrame, labels: pd.DataFrame, args: AnalysisArgs) -> pd.DataFrame:
+def significance_table(
+    predictions: pd.DataFrame, labels: pd.DataFrame, args: AnalysisArgs, workers: int = 1
+) -> pd.DataFrame:
     """Hold arms against each other on the same patients and seeds, p-values corrected by Holm over the whole table.
 
     Args:
         predictions: As `check_study` returns.
         labels: Of all its patients.
         args: What is compared.
+        workers: Processes; the table is the same for any number.
 
     Returns:
         `arm, fraction, other, other_fraction, metric, value, other_value, difference` (the first minus the other),
@@ -180,7 +107,7 @@ def significance_table(predictions: pd.DataFrame, labels: pd.DataFrame, args: An
     arms = list(dict.fromkeys(predictions["arm"]))
     fractions = sorted(set(predictions["fraction"]))
     models = dict(iter(predictions.groupby(list(KEYS), sort=False)))
-    rows = []
+    duels: dict[Contest, _Duel] = {}
     for contest in contests(args, arms, fractions):
         seeds = [
             seed
@@ -191,8 +118,12 @@ def significance_table(predictions: pd.DataFrame, labels: pd.DataFrame, args: An
         if seeds:
             first = [models[contest.other, contest.other_fraction, seed] for seed in seeds]
             second = [models[contest.arm, contest.fraction, seed] for seed in seeds]
-            rows += _rows(contest, first, second, labels, args)
-    table = pd.DataFrame(rows, columns=_SIGNIFICANCE)
+            duels[contest] = _Duel(contest, first, second, labels, args)
+    found: dict[Contest, list[dict[str, Any]]] = {}
+    with closing(run_jobs(_rows, duels.values(), min(workers, max(len(duels), 1)))) as finished:
+        for duel, rows in finished:
+            found[duel.contest] = rows
+    table = pd.DataFrame([row for contest in duels for row in found[contest]], columns=_SIGNIFICANCE)
     table["p_holm"] = holm([None if np.isnan(p) else float(p) for p in table["p"]])
     return table
 
@@ -203,19 +134,27 @@ _SIGNIFICANCE: Final = [
 ]  # fmt: skip
 
 
-def _rows(
-    contest: Contest,
-    first: Sequence[pd.DataFrame],
-    second: Sequence[pd.DataFrame],
-    labels: pd.DataFrame,
-    args: AnalysisArgs,
-) -> list[dict[str, Any]]:
-    found = compare(labels, first, second, args.metrics, args.resamples, args.seed, permutations=args.permutations)
-    by_seed = [
+@dataclass(frozen=True, eq=False)
+class _Duel:
+    """A comparison with all it is computed from; `first` are the tables of the other arm, a seed each."""
+
+    contest: Contest
+    first: Sequence[pd.DataFrame]
+    second: Sequence[pd.DataFrame]
+    labels: pd.DataFrame
+    args: AnalysisArgs
+
+
+def _rows(duel: _Duel) -> list[dict[str, Any]]:
+    args, labels = duel.args, duel.labels
+    found = compare(
+        labels, duel.first, duel.second, args.metrics, args.resamples, args.seed, permutations=args.permutations
+    )
+    before, after = (
         {entry.metric: entry.seeds for entry in estimate(labels, tables, args.metrics, 1, args.seed)}
-        for tables in (first, second)
-    ]
-    return [{**vars(contest), **_row(entry, by_seed[0][entry.metric], by_seed[1][entry.metric])} for entry in found]
+        for tables in (duel.first, duel.second)
+    )
+    return [{**vars(duel.contest), **_row(entry, before[entry.metric], after[entry.metric])} for entry in found]
 
 
 def _row(found: Comparison, before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:

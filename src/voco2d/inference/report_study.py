@@ -12,11 +12,11 @@ from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.study_analysis import (
     KEYS,
     MEAN,
-    AnalysisArgs,
     check_study,
     score_table,
     significance_table,
 )
+from voco2d.evaluation.study_contests import AnalysisArgs
 from voco2d.evaluation.tables import read_label_table
 from voco2d.inference.report_page import (
     Block,
@@ -53,12 +53,13 @@ _PHANTOMS: Final = (
 )
 
 
-def write_study_report(out: Path, overrides: Sequence[str] = ()) -> Path:
+def write_study_report(out: Path, overrides: Sequence[str] = (), workers: int = 1) -> Path:
     """Compute `results*.csv`, `significance.csv`, `figures/` and the page from the predictions of a study.
 
     Args:
         out: Its folder: `predictions*.csv.gz`, `labels.csv` and `study.json`.
         overrides: `key=value` words that change `AnalysisArgs`.
+        workers: Processes that compare arms.
 
     Returns:
         The page.
@@ -74,7 +75,7 @@ def write_study_report(out: Path, overrides: Sequence[str] = ()) -> Path:
     args = from_tree(AnalysisArgs, tree)
     predictions, labels = read_study_predictions(out), read_label_table(out / "labels.csv")
     scores = score_table(predictions, labels, args)
-    significance = significance_table(predictions, labels, args)
+    significance = significance_table(predictions, labels, args, workers)
     scores.to_csv(out / "results.csv", index=False, float_format="%.6g")
     significance.to_csv(out / "significance.csv", index=False, float_format="%.6g")
     curves = [(f"labels_{metric}", label_efficiency(scores, metric)) for metric in (*args.metrics, *args.further)]

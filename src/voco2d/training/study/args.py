@@ -5,7 +5,7 @@ from typing import Literal
 
 from voco2d.data.phantom import PhantomArgs
 from voco2d.errors import ConfigError
-from voco2d.evaluation.study_analysis import AnalysisArgs
+from voco2d.evaluation.study_contests import AnalysisArgs
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.training.finetune import FinetuneArgs
 from voco2d.training.pretrain_args import PretrainArgs

@@ -9,7 +9,7 @@ from typing import Any
 
 from voco2d.config import Tree, from_tree, merge, override, read_tree
 from voco2d.errors import ConfigError
-from voco2d.evaluation.study_analysis import check_claims
+from voco2d.evaluation.study_contests import check_claims
 from voco2d.training.pretrain_args import PRESETS, PretrainArgs
 from voco2d.training.study.args import Arm, StudyArgs, StudySettings
 
