@@ -19,7 +19,7 @@ from voco2d.version import VERSION
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
 _CONFIGURABLE = ("phantom", "prepare", "pretrain", "finetune", "study")
 """Commands that take `key=value` words after their options."""
-_FLAGS = ("--resume", "--enriched", "--ablation", "--verbose")
+_FLAGS = ("--resume", "--enriched", "--ablation", "--quick", "--slurm-array", "--verbose")
 """Options without a value."""
 
 
@@ -106,6 +106,13 @@ def _source(text: str) -> Path:
     if not text:  # as of a shell variable that is not set; as a path it would mean this folder
         raise argparse.ArgumentTypeError("an empty path")
     return Path(text)
+
+
+def _positive(text: str) -> int:
+    number = _count(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number
 
 
 def _location(text: str) -> Any:
@@ -278,15 +285,23 @@ def _report(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", type=_location, metavar="STORE", help="made by `voco2d prepare`")
-    _out(parser, "folder for the runs, the table and the page; what is there goes on")
+    parser.add_argument("store", nargs="?", type=_location, metavar="STORE", help="in the place of the file's store")
+    parser.add_argument("--config", metavar="FILE", help="the study; with --ablation a preset or file of `pretrain`")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the study; what is there goes on")
+    parser.add_argument("--quick", action="store_true", help="the small version that the file describes")
+    parser.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="processes of one thread; 1 works in this one"
+    )
+    parser.add_argument("--dask", metavar="ADDRESS", help="dask scheduler whose workers do the work, or local:N")
+    parser.add_argument("--slurm-array", action="store_true", help="write the scripts for a SLURM cluster instead")
+    parser.add_argument("--job", type=_count, metavar="K", help="do one job, numbered from 0, as the scripts do")
+    parser.add_argument("--tables", type=Path, metavar="DIR", help="make tables and page of a study anew")
     parser.add_argument(
         "--ablation", action="store_true", help="take back each of 2D-VoCo's corrections and measure localisation"
     )
-    parser.add_argument("--config", metavar="PRESET|FILE", help="settings that all arms share (default: voco2d)")
-    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="runs an arm (default %(default)s)")
+    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="of the ablation (default %(default)s)")
     parser.add_argument(
-        "--held-out", type=float, default=0.2, metavar="SHARE", help="of the patients, to measure on (default 0.2)"
+        "--held-out", type=float, default=0.2, metavar="SHARE", help="of the patients, of the ablation (default 0.2)"
     )
 
 
@@ -324,7 +339,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("cohort", "split the patients of a store into folds, and keep pretraining off them", _cohort),
     ("pretrain", "pretrain a backbone on a store, without labels", _pretrain),
     ("finetune", "train the injury classifier on a store and a label table", _finetune),
-    ("study", "compare arms: with --ablation, which of 2D-VoCo's corrections matter", _study),
+    ("study", "compare starts over label fractions and seeds, with significance", _study),
     ("predict", "grade raw scans with a trained classifier", _predict),
     ("evaluate", "score a table of predictions", _evaluate),
     ("ensemble", "blend models with weights fitted on out-of-fold predictions", _ensemble),

@@ -40,12 +40,39 @@ def resolve(
             such value is named with what it should be), or `source` is neither.
     """
     tree = _read_source(source, presets or {})
-    for word in overrides:
+    override(tree, overrides)
+    return from_tree(cls, tree)
+
+
+def read_tree(source: str | Path) -> Tree:
+    """Read the plain values of a YAML file.
+
+    Raises:
+        ConfigError: There is no such file, or it holds no mapping.
+    """
+    return _read_source(source, {})
+
+
+def override(tree: Tree, words: Sequence[str]) -> None:
+    """Change a tree of plain values by `key=value` words; `section.key` reaches inwards, later words win.
+
+    Raises:
+        ConfigError: A word is not `key=value`.
+    """
+    for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ConfigError(f"{word!r} is not key=value; write for example steps=200")
-        _merge(tree, _nest(key.split("."), value))
-    return from_tree(cls, tree)
+        merge(tree, _nest(key.split("."), value))
+
+
+def merge(tree: Tree, newer: Tree) -> None:
+    """Change a tree of plain values by another one, section by section; what `newer` doesn't name stays."""
+    for key, value in newer.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            merge(tree[key], value)
+        else:
+            tree[key] = deepcopy(value)  # or a later change of `tree` would change `newer` too
 
 
 def from_tree(cls: type[Args], tree: Tree) -> Args:
@@ -104,7 +131,7 @@ def _read_source(source: str | Path | None, presets: Mapping[str, Tree]) -> Tree
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: holds a {type(tree).__name__}, not a mapping of keys to values")
     start = _read_preset(tree.pop("preset"), presets) if "preset" in tree and presets else {}
-    _merge(start, tree)
+    merge(start, tree)
     return start
 
 
@@ -215,14 +242,6 @@ def _nest(path: Sequence[str], value: Any) -> Tree:
         value = {key: value}
     nested: Tree = value
     return nested
-
-
-def _merge(tree: Tree, newer: Tree) -> None:
-    for key, value in newer.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = value
 
 
 def _plain(value: Any) -> Any:

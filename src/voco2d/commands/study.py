@@ -1,18 +1,68 @@
-"""`voco2d study`: which part of the method matters; with `--ablation`, each correction of 2D-VoCo taken back."""
+"""`voco2d study`: arms × label fractions × seeds with significance; with `--ablation`, corrections taken back."""
 
 import argparse
+import shlex
+import sys
+from pathlib import Path
 
 from voco2d.config import resolve
 from voco2d.errors import UsageError
 from voco2d.inference.report_ablation import write_ablation
+from voco2d.inference.report_study import write_study_report
 from voco2d.training.ablation import run_ablation
 from voco2d.training.pretrain import PRESETS, PretrainArgs
+from voco2d.training.study.args import StudyArgs
+from voco2d.training.study.collect import collect
+from voco2d.training.study.config import read_study
+from voco2d.training.study.execution import run_job, run_study
+from voco2d.training.study.slurm import write_slurm
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the arms, and write the table and the page."""
-    if not options.ablation:
-        raise UsageError("study: choose what is studied; --ablation is what there is")
+    """Run what the options ask for: the study, one of its jobs, its tables, or the ablation."""
+    if options.ablation:
+        return _ablation(options)
+    if options.tables is not None:
+        page = write_study_report(options.tables, options.overrides, options.jobs)
+        print(f"table: {options.tables / 'results.csv'}; page: {page}")
+        return 0
+    if options.config is None or options.out is None:
+        raise UsageError("study: give --config FILE and --out DIR, or --tables DIR, or STORE with --ablation")
+    args = _read(options)
+    if options.slurm_array:
+        script = write_slurm(args, options.out, _command(options))
+        print(f"written; run {script} where sbatch is")
+        return 0
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.job is not None:
+        print(f"done: {run_job(args, options.out, options.job).name}")
+        return 0
+    run_study(args, options.out, options.jobs, options.dask)
+    collect(args, options.out, shlex.join(["voco2d", *sys.argv[1:]]))
+    page = write_study_report(options.out, workers=options.jobs)
+    print(f"table: {options.out / 'results.csv'}; page: {page}")
+    return 0
+
+
+def _read(options: argparse.Namespace) -> StudyArgs:
+    words = list(options.overrides)
+    if options.store is not None:
+        words.insert(0, f"cohort.store={options.store}")
+    return read_study(options.config, words, options.quick)
+
+
+def _command(options: argparse.Namespace) -> list[str]:
+    """Return the words that run the study from any folder."""
+    words = ["voco2d", "study"]
+    if options.store is not None:
+        words.append(str(options.store.absolute() if isinstance(options.store, Path) else options.store))
+    words += ["--config", str(Path(options.config).absolute()), "--out", str(options.out.absolute())]
+    return [*words, *(["--quick"] if options.quick else []), *options.overrides]
+
+
+def _ablation(options: argparse.Namespace) -> int:
+    if options.store is None or options.out is None:
+        raise UsageError("study --ablation: give STORE and --out DIR")
     if not 0 < options.held_out < 1:
         raise UsageError(f"--held-out {options.held_out}: a share above 0 and below 1")
     args = resolve(PretrainArgs, options.config or "voco2d", options.overrides, PRESETS)

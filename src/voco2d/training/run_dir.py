@@ -64,8 +64,8 @@ class RunDir:
             raise UsageError(f"{path} is not empty{' and holds no run' if begun is None else ''}; {way_out}")
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / CONFIG_NAME, to_yaml(config))
-        environment = {"kind": kind, "inputs": dict(inputs), **_environment(), "resumed": _resumptions(begun)}
-        write_text(path / ENVIRONMENT_NAME, json.dumps(environment, indent=2) + "\n")
+        about = {"kind": kind, "inputs": dict(inputs), **environment(), "resumed": _resumptions(begun)}
+        write_text(path / ENVIRONMENT_NAME, json.dumps(about, indent=2) + "\n")
         return cls(path)
 
     def log(self, record: Record) -> None:
@@ -114,7 +114,8 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """Describe versions and hardware, and when that was."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "voco2d": VERSION,

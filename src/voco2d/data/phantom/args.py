@@ -19,6 +19,7 @@ class PhantomArgs:
         sign_scale: Factor on the extent of every injury.
         noise_hu: Mean standard deviation of the noise inside the body, Hounsfield units.
         masks: Write organ masks as NIfTI.
+        first_patient: Index of the first patient; cohorts of one seed whose indices don't meet can be put together.
         workers: Processes; 0 takes one a core.
     """
 
@@ -31,6 +32,7 @@ class PhantomArgs:
     sign_scale: float = 1.0
     noise_hu: float = 11.0
     masks: bool = True
+    first_patient: int = 0
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -42,6 +44,7 @@ class PhantomArgs:
             "black_share": (self.black_share, 0, 1),
             "sign_scale": (self.sign_scale, 0.1, 3),
             "noise_hu": (self.noise_hu, 0, 200),
+            "first_patient": (self.first_patient, 0, 10**6),
             "workers": (self.workers, 0, 1024),
         }
         for name, (value, low, high) in limits.items():

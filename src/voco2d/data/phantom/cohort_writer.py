@@ -74,14 +74,15 @@ def write_cohort(out: Path, patients: int, seed: int, args: PhantomArgs | None =
 
 def _continue(out: Path, patients: int, seed: int, args: PhantomArgs, settings: Mapping[str, Any]) -> CohortSummary:
     done = _claim(out, settings)
-    todo = [patient for patient in range(patients) if patient not in done]
+    drawn = range(args.first_patient, args.first_patient + patients)
+    todo = [patient for patient in drawn if patient not in done]
     with Progress("phantom patients", patients, done=len(done)) as progress:
         workers = min(args.workers or available_cores(), max(len(todo), 1))
         for _ in run_jobs(partial(_write_patient, out, seed, args), todo, workers):
             progress.advance()
-    records = [_read_json(_record_path(out, patient)) for patient in range(patients)]
+    records = [_read_json(_record_path(out, patient)) for patient in drawn]
     series = [entry for record in records for entry in record["series"]]
-    _write_tables(out, [label_row(patient_grades(seed, patient, args)) for patient in range(patients)], records)
+    _write_tables(out, [label_row(patient_grades(seed, patient, args)) for patient in drawn], records)
     _write_json(out / _SETTINGS, {**settings, "complete": True})
     shutil.rmtree(out / _PENDING)
     return CohortSummary(out, patients, len(series), sum(entry["slices"] for entry in series), len(done))

@@ -1,0 +1,167 @@
+"""The jobs of a study, what each waits for, and the marker that says that one is done."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from voco2d.config import Tree, to_tree
+from voco2d.errors import UsageError
+from voco2d.training.finetune_args import MAY_CHANGE as FINETUNE_MAY_CHANGE
+from voco2d.training.pretrain_args import MAY_CHANGE as PRETRAIN_MAY_CHANGE
+from voco2d.training.run_dir import write_text
+from voco2d.training.study.args import Arm, StudyArgs
+
+Kind = Literal["cohort", "pretrain", "finetune"]
+COHORT: Final = "cohort"
+PRETRAIN: Final = "pretrain"
+FINETUNE: Final = "finetune"
+
+_FORMAT = 1
+_PRETRAIN_FREE = {*PRETRAIN_MAY_CHANGE} - {"steps"}
+"""What may change between two calls without changing what comes out."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work, in a folder of its own.
+
+    Args:
+        kind: What is done.
+        name: Its folder below the study's.
+        needs: Names of the jobs that must be done before.
+        digest: Of every setting that decides what comes out, those of the jobs it needs among them.
+        arm: Whose start is made or used.
+        seed: Of everything random.
+        fold: The part of the patients that is tested.
+        fraction: Share of the labels.
+    """
+
+    kind: Kind
+    name: str
+    needs: tuple[str, ...]
+    digest: str
+    arm: Arm | None = None
+    seed: int = 0
+    fold: int = 0
+    fraction: float = 1.0
+
+
+def study_jobs(args: StudyArgs) -> list[Job]:
+    """List every job, stage by stage, and within one seed by seed: one stopped early still compares all arms."""
+    cohort = Job(COHORT, COHORT, (), _digest([], _cohort_tree(args)))
+    runs = [(seed, fold) for seed in args.seeds for fold in range(args.split.folds)]
+    pretraining = {
+        (arm.name, seed, fold): _pretrain_job(args, arm, seed, fold, cohort)
+        for seed, fold in runs
+        for arm in args.arms
+        if arm.pretrain is not None
+    }
+    # the long ones first: the last job of a stage is what idle processes wait for
+    fractions = sorted(args.fractions, reverse=True)
+    finetuning = [
+        _finetune_job(args, arm, fraction, seed, fold, pretraining.get((arm.name, seed, fold), cohort))
+        for seed, fold in runs
+        for fraction in fractions
+        for arm in args.arms
+    ]
+    jobs = [cohort, *pretraining.values(), *finetuning]
+    return [job for stage in _by_depth(jobs) for job in stage]
+
+
+def stages(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Part jobs into stages, in their order; whatever a job needs lies in an earlier one."""
+    return _by_depth(jobs)
+
+
+def _by_depth(jobs: Sequence[Job]) -> list[list[Job]]:
+    depth: dict[str, int] = {}
+    for job in jobs:
+        depth[job.name] = 1 + max((depth[need] for need in job.needs), default=-1)
+    return [[job for job in jobs if depth[job.name] == level] for level in range(max(depth.values()) + 1)]
+
+
+def marker_path(out: Path, name: str) -> Path:
+    """Name the file that is there once a job is done."""
+    return out / "done" / f"{name.replace('/', '-')}.json"
+
+
+def is_done(out: Path, job: Job) -> bool:
+    """Tell whether a job is done.
+
+    Raises:
+        UsageError: It was done with other settings.
+    """
+    path = marker_path(out, job.name)
+    if not path.is_file():
+        return False
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found.get("digest") != job.digest:
+        raise UsageError(f"{out / job.name}: made with other settings; choose another --out, or delete it and {path}")
+    return True
+
+
+def mark_done(out: Path, job: Job, result: Mapping[str, Any]) -> None:
+    """Say that a job is done, and what came out."""
+    path = marker_path(out, job.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps({"job": job.name, "digest": job.digest, **result}, indent=1) + "\n")
+
+
+def read_result(out: Path, job: Job) -> dict[str, Any]:
+    """Read what `mark_done` wrote."""
+    result: dict[str, Any] = json.loads(marker_path(out, job.name).read_text(encoding="utf-8"))
+    return result
+
+
+def _pretrain_job(args: StudyArgs, arm: Arm, seed: int, fold: int, cohort: Job) -> Job:
+    assert arm.pretrain is not None
+    arm = replace(arm, pretrain=replace(arm.pretrain, seed=seed))
+    tree = _without(to_tree(arm.pretrain), _PRETRAIN_FREE)
+    return Job(
+        kind=PRETRAIN,
+        name=f"{PRETRAIN}/{arm.name}-seed{seed}{_fold_name(args, fold)}",
+        needs=(cohort.name,),
+        digest=_digest([cohort], {"pretrain": tree, "on": args.split.pretrain_on, "fold": fold}),
+        arm=arm,
+        seed=seed,
+        fold=fold,
+    )
+
+
+def _finetune_job(args: StudyArgs, arm: Arm, fraction: float, seed: int, fold: int, start: Job) -> Job:
+    finetune = _without(to_tree(args.finetune), {*FINETUNE_MAY_CHANGE, "fraction", "seed"})
+    decides = {"finetune": finetune, "min_steps": args.min_steps, "fraction": fraction, "seed": seed, "fold": fold}
+    return Job(
+        kind=FINETUNE,
+        name=f"{FINETUNE}/{arm.name}-labels{fraction:g}-seed{seed}{_fold_name(args, fold)}",
+        needs=(start.name,),
+        digest=_digest([start], {**decides, "start": arm.start}),
+        arm=arm,
+        seed=seed,
+        fold=fold,
+        fraction=fraction,
+    )
+
+
+def _cohort_tree(args: StudyArgs) -> Tree:
+    cohort, split = to_tree(args.cohort), _without(to_tree(args.split), {"pretrain_on"})
+    if args.cohort.store is None:
+        del cohort["phantom"]["keep_scans"], cohort["phantom"]["draw"]["workers"]
+        return {"phantom": cohort["phantom"]}
+    return {"store": cohort["store"], "labels": cohort["labels"], "split": split}
+
+
+def _fold_name(args: StudyArgs, fold: int) -> str:
+    return f"-fold{fold}" if args.split.folds > 1 else ""
+
+
+def _without(tree: Tree, keys: set[str]) -> Tree:
+    return {key: value for key, value in tree.items() if key not in keys}
+
+
+def _digest(needs: Sequence[Job], tree: Tree) -> str:
+    text = json.dumps([_FORMAT, [job.digest for job in needs], tree], sort_keys=True)
+    return blake2b(text.encode(), digest_size=12).hexdigest()
