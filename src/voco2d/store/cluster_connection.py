@@ -21,6 +21,7 @@ SECONDS_TO_CONNECT = 30
 
 _SECONDS_TO_ANSWER = 10
 _SECONDS_TO_CLOSE = 60
+_NEVER = "3650 days"
 _SECONDS_BETWEEN_TRIES = 0.5
 
 
@@ -61,14 +62,10 @@ def connect(address: str) -> Iterator[Any]:
         workers = _worker_count(address)
         options: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
         options["silence_logs"] = logging.ERROR
-        cluster = dask.LocalCluster(n_workers=workers, **options)
-        try:
-            with dask.Client(cluster) as client:
-                yield client
-        finally:
-            # a worker that died or is being started may not answer; left to itself it ends with this process
-            with suppress(TimeoutError):
-                cluster.close(timeout=_SECONDS_TO_CLOSE)
+        # some time after a worker's death LocalCluster gives its place up for good, if it is just being started again
+        settings = import_module("dask").config.set({"distributed.deploy.lost-worker-timeout": _NEVER})
+        with settings, _local_cluster(dask, n_workers=workers, **options) as client:
+            yield client
         return
     _await_answer(address)
     try:
@@ -77,6 +74,19 @@ def connect(address: str) -> Iterator[Any]:
         raise UsageError(f"--dask {address}: no scheduler answers there; start one with `dask scheduler`") from error
     with client:
         yield client
+
+
+@contextmanager
+def _local_cluster(dask: Any, **options: Any) -> Iterator[Any]:
+    """Start a cluster here; yields its client, and closes it in bounded time."""
+    cluster = dask.LocalCluster(**options)
+    try:
+        with dask.Client(cluster) as client:
+            yield client
+    finally:
+        # a worker that died or is being started may not answer; left to itself it ends with this process
+        with suppress(TimeoutError):
+            cluster.close(timeout=_SECONDS_TO_CLOSE)
 
 
 def check_workers(client: Any, paths: Sequence[Location]) -> int:
