@@ -115,6 +115,18 @@ def test_a_seed_gives_the_same_run(finished: Path, store: Path, tmp_path: Path) 
     assert not torch.equal(read_weights(weights_path(finished, 6))[0][name], other[name])
 
 
+def test_the_fused_loops_change_a_run_by_rounding_alone(store: Path, tmp_path: Path) -> None:
+    args = replace(ARGS, backbone="efficientnet_b0", steps=2, checkpoint_every=1, log_every=1)
+    fast = pretrain(store, tmp_path / "fast", args)
+    plain = pretrain(store, tmp_path / "plain", replace(args, fast_cpu=False))
+    assert metrics(fast)[0]["loss"] == pytest.approx(metrics(plain)[0]["loss"], abs=1e-4)
+    one, other = (read_weights(weights_path(run, 1))[0] for run in (fast, plain))
+    assert {name: tensor.shape for name, tensor in one.items()} == {name: t.shape for name, t in other.items()}
+    name = "student.backbone.blocks.0.0.bn1.running_var"
+    torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
+    pretrain(store, plain, replace(args, steps=3), resume=True)
+
+
 def test_six_steps_are_three_and_three_more(finished: Path, halfway: Path, store: Path) -> None:
     pretrain(store, halfway, ARGS, resume=True)
     assert_same_weights(finished, halfway, 6)

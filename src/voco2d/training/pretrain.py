@@ -20,7 +20,7 @@ from voco2d.models.shared_norm import share_norms
 from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.continuation import refuse_other_run
-from voco2d.training.fast_path import take_fast_path
+from voco2d.training.fast_path import leave_fast_path, take_fast_path
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import MAY_CHANGE, PRESETS, PretrainArgs
@@ -97,6 +97,7 @@ def pretrain(
         "patients_seen": sorted({*patient_digests(dataset.patients), *_seen_before(args, run.path)}),
     }
     PretrainLoop(state, dataset, run, args, metadata).run(start)
+    leave_fast_path()
     return run.path
 
 
