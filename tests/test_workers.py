@@ -103,7 +103,7 @@ def test_workers_end_with_their_parent(script: Callable[[str], Path], tmp_path: 
         begun = time.monotonic()
         parent.send_signal(end)
         parent.wait()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 100
     while any(Path("/proc", path.name).exists() for path in folder.iterdir()):
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 100
         time.sleep(0.05)

@@ -10,11 +10,12 @@ import timm
 import torch
 from timm.layers import BatchNormAct2d, DropPath
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual, SqueezeExcite
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from voco2d.errors import UsageError
 from voco2d.models import fast_cpu
 from voco2d.models.backbones import build_backbone
+from voco2d.models.shared_norm import share_norms
 
 TOLERANCE = 2e-5
 """Relative error of float32 beside the same network in float64."""
@@ -132,6 +133,40 @@ def test_copies_and_pickles_stand_alone() -> None:
         twin(torch.randn(4, 8, 6, 6)).sum().backward()
         assert all(parameter.grad is not None for parameter in twin.parameters())
     assert all(parameter.grad is None for parameter in fast.parameters())
+
+
+def test_shared_norms_are_taken_the_plain_way(tmp_path: Path) -> None:
+    """`share_norms` replaces the norms of a network that is already fast; each order must give what timm gives."""
+    torch.manual_seed(0)
+    plain = build_backbone("efficientnet_b0").train()
+    both, first = fast_cpu.accelerate_cpu(copy.deepcopy(plain)), copy.deepcopy(plain)
+    x, weight = torch.rand(6, 1, 64, 64), torch.randn(6, 1280, 2, 2)
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        share_norms(both)
+        share_norms(first)
+        fast_cpu.accelerate_cpu(first)
+        outs = [_run(network, x, weight) for network in (plain, both, first)]
+    finally:
+        distributed.destroy_process_group()
+    assert both.state_dict().keys() == plain.state_dict().keys()
+    for own in outs[1:]:
+        assert torch.allclose(own["out"], outs[0]["out"], rtol=1e-3, atol=1e-3)
+        assert _error(own["dconv_head.weight"], outs[0]["dconv_head.weight"].double()) < 1e-3
+        assert torch.allclose(own["bn1.running_var"], outs[0]["bn1.running_var"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_statistics_from_the_input_are_exact(offset: float) -> None:
+    """They are differences of sums, so values far from zero show whether these are kept well enough."""
+    plain = _block(InvertedResidual, (8, 8), 3, 1, squeezes=False)
+    fast = fast_cpu.accelerate_cpu(copy.deepcopy(plain))
+    exact = copy.deepcopy(plain).double()
+    x = torch.randn(64, 8, 8, 8) + offset
+    weight = torch.randn(64, 8, 8, 8)
+    own, timms, other = (_run(network, x, weight) for network in (fast, plain, exact))
+    errors = {name: (_error(own[name], other[name]), _error(timms[name], other[name])) for name in own}
+    assert all(ours < max(TOLERANCE, 3 * theirs) for ours, theirs in errors.values()), errors
 
 
 def test_evaluation_is_timms_own() -> None:

@@ -62,3 +62,21 @@ def test_optimizers_take_what_needs_a_gradient(name: str, kind: type[torch.optim
 def test_negative_values_are_refused(key: str, value: float) -> None:
     with pytest.raises(ConfigError, match=key):
         OptimArgs(**{key: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam"])
+def test_one_pass_updates_as_many_do(name: str) -> None:
+    args = OptimArgs(name=name, amsgrad=True, weight_decay=0.1)  # type: ignore[arg-type]
+    weights = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        layer = nn.Linear(5, 3)
+        optimizer = build_optimizer(layer.parameters(), args)
+        assert optimizer.param_groups[0]["fused"]
+        optimizer.param_groups[0]["fused"] = fused
+        for step in range(1, 4):
+            (layer(torch.ones(2, 5) * step) ** 2).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        weights.append(layer.weight.detach())
+    torch.testing.assert_close(*weights)

@@ -6,6 +6,7 @@ of their own. They are made on the way forward and given back in the opposite or
 """
 
 import bisect
+import contextlib
 import ctypes
 import mmap
 import os
@@ -40,6 +41,12 @@ def empty_like(tensor: Tensor) -> Tensor:
     return empty(*tensor.shape)
 
 
+def release() -> None:
+    """Give the pages that no tensor uses back to the system."""
+    if _arena.cache_info().currsize and (arena := _arena()) is not None:
+        arena.release()
+
+
 class Arena:
     """A region of addresses whose pages are taken when first written to, and then kept.
 
@@ -52,7 +59,7 @@ class Arena:
 
     def __init__(self, size: int) -> None:
         self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
-        if not os.environ.get("NOHUGE"):
+        with contextlib.suppress(OSError):  # a kernel without huge pages
             self._map.madvise(mmap.MADV_HUGEPAGE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._free = [(0, size)]
@@ -88,6 +95,12 @@ class Arena:
             if index > 0 and self._free[index - 1][1] == start:
                 start, first = self._free[index - 1][0], index - 1
             self._free[first:last] = [(start, stop)]
+
+    def release(self) -> None:
+        """Give the pages of free ranges back to the system; they are taken anew when written to."""
+        with self._lock:
+            for start, stop in self._free:
+                self._map.madvise(mmap.MADV_DONTNEED, start, stop - start)
 
 
 class _Lease:

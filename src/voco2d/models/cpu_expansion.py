@@ -66,8 +66,8 @@ class Expansion:
         total, gram = self.moments
         count = self._x.numel() // self._x.shape[3]
         mean = weight @ (total / count)
-        spread = ((weight @ (gram - torch.outer(total, total) / count)) * weight).sum(1)
-        sums = np.stack([np.zeros(len(mean)), spread.numpy()])
+        squares = ((weight @ (gram - torch.outer(total, total) / count)) * weight).sum(1)
+        sums = np.stack([np.zeros(len(mean)), squares.numpy()])
         return measure(bn, mean, sums, count)
 
     def backward(

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Names of settings in glibc's malloc.h."""
@@ -20,9 +21,18 @@ def keep_freed_memory(largest: int = 1 << 25) -> bool:
     Returns:
         Whether the settings were taken.
     """
-    if sys.platform != "linux":
-        return False
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    set_option = _from_c_library("mallopt")
     if set_option is None:
         return False
     return bool(set_option(_MMAP_THRESHOLD, largest)) and bool(set_option(_TRIM_THRESHOLD, _NEVER))
+
+
+def release_freed_memory() -> None:
+    """Let glibc give the blocks it has kept back to the system; other C libraries are left as they are."""
+    trim = _from_c_library("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _from_c_library(name: str) -> Any:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

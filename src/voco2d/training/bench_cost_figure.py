@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from voco2d.training.bench_cost import SUBJECTS
 
+_ROOM = 1.6
+"""Room for the words beside the longest bar."""
 _PALE, _DARK, _BLUE, _ORANGE = 0.45, 1.0, "#0072B2", "#D55E00"
 _STYLE: Mapping[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so that the figure looks the same everywhere
@@ -40,7 +42,7 @@ _PANELS = (
 
 
 def draw_costs(result: Mapping[str, Any], path: Path) -> None:
-    """Write the figure; bars are on a logarithmic scale, with their values beside them.
+    """Write the figure; bars start at zero and have their values beside them.
 
     Args:
         result: Of `bench_cost`.
@@ -67,9 +69,7 @@ def _draw(axes: Axes, panel: _Panel, names: Sequence[str], costs: Mapping[str, M
         axes.bar_label(bars, [f"{value:.3g}  {label}" for value in values], padding=3, fontsize=8)
     axes.set_yticks(range(len(names)), [SUBJECTS[name].title for name in names])
     axes.invert_yaxis()
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    axes.set_xlim(low, high * (high / low) ** 0.6)  # room for the words
+    axes.set_xlim(0, axes.get_xlim()[1] * _ROOM)
     axes.set_title(panel.title)
 
 

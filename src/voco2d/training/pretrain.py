@@ -21,7 +21,7 @@ from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.alarm import Alarm
 from voco2d.training.continuation import refuse_other_run
-from voco2d.training.fast_path import take_fast_path
+from voco2d.training.fast_path import leave_fast_path, take_fast_path
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import MAY_CHANGE, PRESETS, PretrainArgs
@@ -108,6 +108,7 @@ def pretrain(
     writers = args.writers if is_first() else ()
     with open_writers(writers, run.path, to_tree(args), start) as write:
         PretrainLoop(state, dataset, run, args, metadata, alarm, probe, write).run(start)
+    leave_fast_path()
     return run.path
 
 
