@@ -86,9 +86,8 @@ def finetune(
     refuse_seen(start, assignment.parts, args.transductive)
     cohort = assignment.cohort
     known = read_slice_labels(volumes.index, volumes.preprocess_args, cohort, slice_labels, slice_organs)
-    fingerprint = volumes.fingerprint(cohort.series["position"].tolist())
-    tables = {"slice_labels": str(slice_labels), "slice_organs": str(slice_organs)}
-    same = {"init": init, "volumes": fingerprint, **tables}
+    same = {"init": init, "volumes": volumes.fingerprint(cohort.series["position"].tolist())}
+    same |= {"slice_labels": str(slice_labels), "slice_organs": str(slice_organs)}
     if resume:
         refuse_other_run(out, args, MAY_CHANGE, same, assignment.tables)
     fabric = launch(args.device, args.precision, args.seed)
