@@ -34,6 +34,11 @@ def test_presets_shared_settings_and_an_arms_own_lie_over_each_other(tree: dict[
     assert pixels(paper) == images(paper) * 12**2
 
 
+def test_an_arm_without_pretraining_has_the_backbone_of_the_others(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree |= {"arms": {"random": {"start": "random"}}, "analysis": {}}
+    assert read(tree, tmp_path).finetune.backbone == "test_resnet"
+
+
 def test_words_and_the_small_version_change_the_file(tree: dict[str, Any], tmp_path: Path) -> None:
     assert read(tree, tmp_path, quick=True).seeds == (7,)
     words = ("seeds=[1,2]", "arms.voco2d.method.momentum=0.5", "pretrain.steps=3", "cohort.phantom.train=9")

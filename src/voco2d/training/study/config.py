@@ -43,7 +43,9 @@ def read_study(source: str | Path, overrides: Sequence[str] = (), quick: bool = 
     _refuse_unknown(tree)
     settings = from_tree(StudySettings, tree)
     built = tuple(_arm(str(name), arm, shared, str(source)) for name, arm in arms.items())
-    settings = replace(settings, finetune=replace(settings.finetune, backbone=_backbone(settings, built, str(source))))
+    settings = replace(
+        settings, finetune=replace(settings.finetune, backbone=_backbone(settings, built, shared, str(source)))
+    )
     args = StudyArgs(**{entry.name: getattr(settings, entry.name) for entry in fields(settings)}, arms=built)
     _check(args, str(source))
     return args
@@ -99,10 +101,10 @@ def _arm(name: str, tree: Any, shared: Tree, source: str) -> Arm:
         raise ConfigError(f"{source}: arm {name}: {error}") from error
 
 
-def _backbone(settings: StudySettings, arms: Sequence[Arm], source: str) -> str | None:
-    """Return the one backbone of all arms; None leaves it to checkpoints."""
+def _backbone(settings: StudySettings, arms: Sequence[Arm], shared: Tree, source: str) -> str | None:
+    """Return the one backbone of all arms, those that aren't pretrained among them; None leaves it to checkpoints."""
     given = [arm.pretrain.backbone for arm in arms if arm.pretrain is not None]
-    names = {name for name in (settings.finetune.backbone, *given) if name is not None}
+    names = {name for name in (settings.finetune.backbone, shared.get("backbone"), *given) if name is not None}
     if len(names) > 1:
         raise ConfigError(f"{source}: arms have different backbones ({', '.join(sorted(names))}); set one for all")
     return names.pop() if names else None
