@@ -203,6 +203,34 @@ def test_a_non_finite_loss_stops_with_what_is_needed(
     assert weights_path(tmp_path / "run", 3).is_file()
 
 
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss is finite at a step that has a checkpoint, the gradient is not."""
+    healthy = VoCo.contrast
+    calls: list[int] = []
+
+    def sick(self: VoCo, student: Any, teacher: Any, batch: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            student.register_hook(lambda grad: grad * float("inf"))
+        return healthy(self, student, teacher, batch)
+
+    monkeypatch.setattr(VoCo, "contrast", sick)
+    with pytest.raises(NonFiniteLossError, match=r"step 3: the gradient is not finite .*nonfinite_00000003.pt"):
+        pretrain(store, tmp_path / "run", replace(ARGS, checkpoint_every=1))
+    assert not weights_path(tmp_path / "run", 3).exists()
+    kept = read_weights(weights_path(tmp_path / "run", 2))[0]
+    assert all(bool(tensor.isfinite().all()) for tensor in kept.values())
+
+
+def test_more_steps_tell_that_the_schedule_is_stretched(store: Path, tmp_path: Path, caplog: Any) -> None:
+    pretrain(store, tmp_path / "run", replace(ARGS, steps=1, schedule_steps=None))
+    with caplog.at_level(logging.WARNING):
+        pretrain(store, tmp_path / "run", replace(ARGS, steps=2, schedule_steps=None), resume=True)
+    assert "now follow a schedule of 2 steps, 1 before" in caplog.text
+
+
 def test_excluded_patients_are_not_among_the_seen(store: Path, tmp_path: Path) -> None:
     run = pretrain(store, tmp_path / "run", replace(ARGS, steps=1), exclude_patients={"p0", "p3"})
     assert len(read_weights(weights_path(run, 1))[1]["patients_seen"]) == 3
@@ -348,7 +376,8 @@ def test_memory_that_runs_out_says_which_setting_lowers_it(
         pretrain(store, tmp_path / "run", ARGS)
     with pytest.raises(DeviceMemoryError, match="set chunk=5, or"):
         pretrain(store, tmp_path / "chunk", replace(ARGS, chunk=11))
-    pretrain(store, tmp_path / "fits", replace(ARGS, steps=1, chunk=5))
+    run = pretrain(store, tmp_path / "run", replace(ARGS, steps=1, chunk=5), resume=True)  # as the first one said
+    assert weights_path(run, 1).is_file()
 
 
 def test_a_store_of_other_settings_is_not_gone_on_with(halfway: Path, store: Path, tmp_path: Path) -> None:
@@ -406,3 +435,9 @@ def test_compiling_changes_neither_weights_nor_their_names(
     run = pretrain(store, tmp_path / "run", replace(args, compile=True))
     assert len(compiled) == 2
     assert_same_weights(pretrain(store, tmp_path / "plain", args), run, 2)
+
+
+def test_resume_takes_the_settings_of_the_run(halfway: Path, store: Path, finished: Path, run: Any) -> None:
+    code, _, error = run("pretrain", store, "--out", halfway, "--resume", "steps=6", "checkpoint_every=3")
+    assert (code, error) == (0, "")
+    assert_same_weights(finished, halfway, 6)

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from voco2d.commands.continuing import base_config
 from voco2d.config import resolve
 from voco2d.data.cohort_folder import CohortFolder
 from voco2d.data.cohort_parts import read_splits
@@ -17,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     """Fine-tune all folds, or the one of `--fold`, then write the run's page."""
     cohort = None if options.cohort is None else CohortFolder.read(options.cohort)
     words = [*_cohort_overrides(options, cohort), *options.overrides]
-    args = resolve(FinetuneArgs, options.config, words, PRESETS)
+    args = resolve(FinetuneArgs, base_config(options), words, PRESETS)
     if cohort is not None and args.folds != cohort.count:
         raise ConfigError(f"folds={args.folds}: {options.cohort} has {cohort.count} folds; leave folds out")
     labels = _labels_path(options, cohort)

@@ -4,6 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from voco2d.commands.continuing import base_config
 from voco2d.commands.tables import patient_ids
 from voco2d.config import resolve
 from voco2d.data.cohort import join_labels, make_folds, read_labels
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace) -> int:
     """Pretrain, then write the run's page."""
-    args = resolve(PretrainArgs, options.config or "voco2d", options.overrides, PRESETS)
+    args = resolve(PretrainArgs, base_config(options, "voco2d"), options.overrides, PRESETS)
     exclude = {*_excluded(options), *_held_out(options, args.seed), *_outside_cohort(options, args)}
     run_folder = pretrain(options.store, options.out, args, resume=options.resume, exclude_patients=exclude)
     if not is_first():

@@ -29,7 +29,7 @@ from voco2d.training.pretrain_checkpoint import TrainingState, saved_steps, weig
 from voco2d.training.pretrain_loop import PretrainLoop
 from voco2d.training.probe import Probe
 from voco2d.training.processes import first_does, is_first, is_shared, same_start
-from voco2d.training.run_dir import RunDir
+from voco2d.training.run_dir import RunDir, read_config
 from voco2d.training.trainer import launch
 from voco2d.training.writers import check_writers, open_writers
 
@@ -83,6 +83,7 @@ def pretrain(
     if resume:
         must_match = {name: inputs[name] for name in ("preprocess", "volumes")}
         refuse_other_run(out, args, MAY_CHANGE, must_match, {})
+        _tell_longer_schedule(out, args)
         if _is_finished(out, args.steps):
             return out
     probe = _build_probe(volumes, args, exclude_patients)
@@ -167,6 +168,16 @@ def _seen_before(args: PretrainArgs, run: Path) -> list[str]:
             continue
     metadata = backbone_state(Path(args.init), args.backbone)[1]
     return list(metadata.get("patients_seen") or ())
+
+
+def _tell_longer_schedule(out: Path, args: PretrainArgs) -> None:
+    """Warn where other `steps` change a schedule that is under way."""
+    before = (read_config(out) or {}).get("steps", args.steps)
+    if args.schedule_steps is None and before != args.steps and saved_steps(out):
+        _log.warning(
+            "the learning rate and the teacher's momentum now follow a schedule of %d steps, %d before; "
+            "set schedule_steps when a run begins to keep one", args.steps, before,
+        )  # fmt: skip
 
 
 def _is_finished(out: Path, steps: int) -> bool:

@@ -15,9 +15,12 @@ from voco2d.training.writers import WriterName
 
 MAY_CHANGE = (
     "steps", "checkpoint_every", "keep_checkpoints", "log_every", "device", "devices", "nodes", "residency", "fast_cpu",
-    "alarm", "probe", "writers",
+    "chunk", "alarm", "probe", "writers",
 )  # fmt: skip
-"""Keys in which a continued run may differ from what it was; `fast_cpu` rounds otherwise, as another `device` does."""
+"""Keys in which a continued run may differ from what it was; `fast_cpu` rounds otherwise, as another `device` does.
+
+`chunk` is the way out when memory runs out: the loss stays, batch norm sees other parts of a batch.
+"""
 
 
 @dataclass(frozen=True)

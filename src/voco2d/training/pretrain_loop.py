@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import torch
 from torch import Tensor
@@ -93,6 +93,8 @@ class PretrainLoop:
         limit = args.optim.grad_clip or math.inf
         norm = state.fabric.clip_gradients(state.method, state.optimizer, max_norm=limit, error_if_nonfinite=False)
         assert norm is not None
+        if args.precision != "fp16" and not bool(norm.isfinite()):  # with fp16 the scaler leaves such a step out
+            self._refuse(output, batch, step, f"the gradient is not finite (norm {float(norm)})")
         state.method.before_step(step / args.horizon)
         state.fabric.strategy.optimizer_step(state.optimizer)
         state.optimizer.zero_grad()
@@ -123,7 +125,7 @@ class PretrainLoop:
             return (
                 "method.clamp=true in a new run: similarities that are not clamped can do this, as in the paper's code"
             )
-        return "a lower optim.lr or precision=fp32, and continue with --resume"
+        return "a lower optim.lr or precision=fp32 in a new run, which init= can start from these weights"
 
     def _refuse_non_finite(self, output: StepOutput, batch: Batch, step: int) -> None:
         """Stop at a loss that is NaN or infinite, and leave what is needed to look into it.
@@ -134,13 +136,15 @@ class PretrainLoop:
         values = dict(zip(output.terms, torch.stack(list(output.terms.values())).tolist(), strict=True))
         if all(math.isfinite(value) for value in values.values()):
             return
+        told = ", ".join(f"{name} {value}" for name, value in values.items())
+        self._refuse(output, batch, step, f"the loss is not finite ({told})")
+
+    def _refuse(self, output: StepOutput, batch: Batch, step: int, what: str) -> NoReturn:
+        values = {name: float(term.detach()) for name, term in output.terms.items()}
         file = self.folder.path / f"nonfinite_{step:08d}.pt"
         dump = {"step": step, "terms": values, "batch": vars(batch), "weights": self.state.method.weights()}
         first_does(lambda: save_tensors(file, dump))
-        terms = ", ".join(f"{name} {value}" for name, value in values.items())
-        raise NonFiniteLossError(
-            f"step {step}: the loss is not finite ({terms}); the batch and weights are in {file}; try {self._cure()}"
-        )
+        raise NonFiniteLossError(f"step {step}: {what}; the batch and weights are in {file}; try {self._cure()}")
 
 
 class _Clock:
@@ -183,10 +187,9 @@ def enough_memory(encoded: int) -> Iterator[None]:
         short = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         if not short:
             raise
-        way_out = f"set chunk={max(encoded // 2, 1)}" if encoded > 1 else "set a smaller batch_size or method.slices"
-        raise DeviceMemoryError(
-            f"memory has run out in a step; {way_out}, or residency=disk, and go on with --resume"
-        ) from error
+        chunk = f"set chunk={max(encoded // 2, 1)}, or residency=disk, and go on with --resume"
+        way_out = chunk if encoded > 1 else "set a smaller batch_size or method.slices in a new run"
+        raise DeviceMemoryError(f"memory has run out in a step; {way_out}") from error
 
 
 def _note(record: Mapping[str, Any]) -> str:
