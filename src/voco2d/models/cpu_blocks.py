@@ -21,8 +21,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from voco2d.models import cpu_kernels
 from voco2d.models.cpu_arena import empty, empty_like
 
-_CHUNK = 1 << 20
-"""Values of the widest map that are worked on at a time: 4 MB."""
+_CHUNK = 1 << 21
+"""Values of the widest map that are worked on at a time: 8 MB."""
 _FEWEST = 4
 """Images that are worked on at a time, however large."""
 _SHARES = 16
