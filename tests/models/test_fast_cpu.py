@@ -78,7 +78,7 @@ def test_block_equals_timm(
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("chunk", [1, 1 << 20])
+@pytest.mark.parametrize("chunk", [1, 1 << 21])
 def test_backbone_equals_timm(threads: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from voco2d.models import cpu_blocks
 

@@ -315,10 +315,10 @@ def test_killed_at_any_step_a_run_goes_on_to_the_same_weights(store: Path, tmp_p
     config.write_text(to_yaml(replace(ARGS, checkpoint_every=1)))
     command = [sys.executable, "-m", "voco2d", "pretrain", str(store), "--out", str(tmp_path / "run")]
     command += ["--config", str(config), "--resume"]
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums over threads round by how many there are
+    alike = {**os.environ, "OMP_NUM_THREADS": "1"}  # as `finished`: torch's sums depend on the number of threads
     kills = 0
     for after in (1, 3, 4):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=alone)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=alike)
         while process.poll() is None and len(list((tmp_path / "run").glob("resume_*.pt"))) == 0:
             time.sleep(0.01)
         while process.poll() is None and not resume_path(tmp_path / "run", after).exists():

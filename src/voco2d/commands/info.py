@@ -9,7 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 from voco2d.version import VERSION
 
-_PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "pydicom", "pylibjpeg", "nibabel")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning-fabric",
+    "numpy",
+    "numba",
+    "pandas",
+    "pydicom",
+    "pylibjpeg",
+    "nibabel",
+)
 
 
 def run(options: argparse.Namespace) -> int:

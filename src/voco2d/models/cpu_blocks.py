@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from voco2d.models import cpu_kernels
 from voco2d.models.cpu_arena import empty, empty_like
 
-_CHUNK = 1 << 20
-"""Values of the widest map that are worked on at a time: 4 MB."""
+_CHUNK = 1 << 21
+"""Values of the widest map that are worked on at a time: 8 MB."""
+_FEWEST = 4
+"""Images that are worked on at a time, however large."""
+_SHARES = 16
+"""Shares in which sums over images are made, and threads that work on them at most."""
 _EMPTY = np.zeros((0, 0), np.float32)
 _NONE = torch.zeros(0)
 
@@ -150,8 +155,8 @@ def patches(x: Tensor, k: int, stride: int, pad: int) -> Tensor:
 
 
 def chunks(count: int, values: int) -> Iterator[slice]:
-    """Part `count` images of `values` values each."""
-    size = max(torch.get_num_threads(), _CHUNK // values, 1)
+    """Part `count` images of `values` values each, alike for any number of threads."""
+    size = max(_CHUNK // values, _FEWEST)
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
@@ -162,25 +167,20 @@ def spread(kernel: Callable[..., None], count: int, *args: Any, totals: Sequence
         kernel: Takes arrays.
         count: Images.
         args: Tensors are passed as arrays.
-        totals: What is added to; each part gets its own, and they are summed in order.
+        totals: What is added to. Images are summed in shares, and these in order, so that no bit of the sums depends on
+            the number of threads.
     """
     arrays = [_array(value) if isinstance(value, Tensor) else value for value in args]
-    threads = min(torch.get_num_threads(), count)
-    if threads <= 1:
-        kernel(*arrays, *totals, 0, count)
-        return
-    bounds = [count * part // threads for part in range(threads + 1)]
-    parts = [[np.zeros_like(total) for total in totals] for _ in range(threads)]
-    jobs = [
-        _pool(threads).submit(kernel, *arrays, *part, start, stop)
-        for part, start, stop in zip(parts[1:], bounds[1:], bounds[2:], strict=False)
-    ]
-    kernel(*arrays, *parts[0], 0, bounds[1])
+    shares = min(_SHARES, count)
+    parts = [np.zeros((shares, *total.shape)) for total in totals]
+    threads = min(torch.get_num_threads(), shares)
+    bounds = [-(-(shares * thread // threads) * count // shares) for thread in range(threads + 1)]
+    jobs = [_pool(threads).submit(kernel, *arrays, *parts, start, stop) for start, stop in pairwise(bounds[1:])]
+    kernel(*arrays, *parts, 0, bounds[1])
     for job in jobs:
         job.result()
-    for part in parts:
-        for total, share in zip(totals, part, strict=True):
-            total += share
+    for part, total in zip(parts, totals, strict=True):
+        total += part.sum(0)
 
 
 @cache

@@ -148,8 +148,8 @@ def depthwise_gradient(a, scale, shift, mean, active, w, g, b, factors, stride, 
         stride: Of the convolution.
         pad: Of the convolution.
         out: (N, H, W, C) receives dz, or the gradient of `a` unless `active`.
-        weight: (k, k, C) float64, to which the weight gradient is added.
-        sums: (2, C) float64, to which Σ dz and Σ dz · (a − mean) are added where `active`.
+        weight: (shares, k, k, C) float64, to which the weight gradient is added.
+        sums: (shares, 2, C) float64, to which Σ dz and Σ dz · (a − mean) are added where `active`.
         start: First image.
         stop: One after the last.
     """
@@ -165,7 +165,8 @@ def depthwise_gradient(a, scale, shift, mean, active, w, g, b, factors, stride, 
                     d[i, j, c] = g[n, i, j, c] * factors[0, c] + b[n, i, j, c] * factors[1, c] + factors[2, c]
         part[:] = _ZERO
         _correlate(y, d, stride, pad, part)
-        weight += part
+        share = n * sums.shape[0] // len(a)
+        weight[share] += part
         if stride == 1:
             _convolve(d, flipped, 1, k - 1 - pad, out[n])
         else:
@@ -179,11 +180,11 @@ def depthwise_gradient(a, scale, shift, mean, active, w, g, b, factors, stride, 
                 for c in range(channels):
                     value = a[n, i, j, c]
                     z = value * scale[c] + shift[c]
-                    share = _sigmoid(z)
-                    e = out[n, i, j, c] * share * (_ONE + z * (_ONE - share))
+                    gain = _sigmoid(z)
+                    e = out[n, i, j, c] * gain * (_ONE + z * (_ONE - gain))
                     out[n, i, j, c] = e
                     first[c] += e
                     second[c] += e * (value - mean[c])
         for c in range(channels):
-            sums[0, c] += first[c]
-            sums[1, c] += second[c]
+            sums[share, 0, c] += first[c]
+            sums[share, 1, c] += second[c]

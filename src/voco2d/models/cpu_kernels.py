@@ -2,7 +2,7 @@
 
 Axes: N images, P places (rows × columns), C channels. `scale` and `shift` are a batch norm's: z = a · scale + shift;
 the activation is SiLU, y = z · σ(z). Each loop works on the images from `start` to `stop` and lets other Python threads
-run.
+run. What is summed over images has a leading axis of shares: image n belongs to share n · shares // N.
 """
 
 from typing import no_type_check
@@ -36,10 +36,11 @@ def _sigmoid(z):
 @compiled
 @no_type_check
 def moments(a, centre, sums, start, stop):
-    """Add Σ (a − centre) and Σ (a − centre)² of a (N, P, C) to sums (2, C)."""
+    """Add Σ (a − centre) and Σ (a − centre)² of a (N, P, C) to sums (shares, 2, C)."""
     places, channels = a.shape[1], a.shape[2]
     first, second = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for n in range(start, stop):
+        share = n * sums.shape[0] // a.shape[0]
         for begin in range(0, places, _ROWS):
             first[:] = _ZERO
             second[:] = _ZERO
@@ -49,17 +50,18 @@ def moments(a, centre, sums, start, stop):
                     first[c] += d
                     second[c] += d * d
             for c in range(channels):
-                sums[0, c] += first[c]
-                sums[1, c] += second[c]
+                sums[share, 0, c] += first[c]
+                sums[share, 1, c] += second[c]
 
 
 @compiled
 @no_type_check
 def gradient_sums(g, a, mean, sums, start, stop):
-    """Add Σ g and Σ g · (a − mean) to sums (2, C)."""
+    """Add Σ g and Σ g · (a − mean) to sums (shares, 2, C)."""
     places, channels = a.shape[1], a.shape[2]
     first, second = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for n in range(start, stop):
+        share = n * sums.shape[0] // a.shape[0]
         for begin in range(0, places, _ROWS):
             first[:] = _ZERO
             second[:] = _ZERO
@@ -68,8 +70,8 @@ def gradient_sums(g, a, mean, sums, start, stop):
                     first[c] += g[n, p, c]
                     second[c] += g[n, p, c] * (a[n, p, c] - mean[c])
             for c in range(channels):
-                sums[0, c] += first[c]
-                sums[1, c] += second[c]
+                sums[share, 0, c] += first[c]
+                sums[share, 1, c] += second[c]
 
 
 @compiled
@@ -136,6 +138,7 @@ def activation_gradient(g, a, scale, shift, mean, gate, pooled, gated, out, sums
     places, channels = a.shape[1], a.shape[2]
     first, second = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for n in range(start, stop):
+        share = n * sums.shape[0] // a.shape[0]
         for begin in range(0, places, _ROWS):
             first[:] = _ZERO
             second[:] = _ZERO
@@ -143,17 +146,17 @@ def activation_gradient(g, a, scale, shift, mean, gate, pooled, gated, out, sums
                 for c in range(channels):
                     value = a[n, p, c]
                     z = value * scale[c] + shift[c]
-                    share = _sigmoid(z)
+                    gain = _sigmoid(z)
                     d = g[n, p, c]
                     if gated:
                         d = d * gate[n, c] + pooled[n, c]
-                    d *= share * (_ONE + z * (_ONE - share))
+                    d *= gain * (_ONE + z * (_ONE - gain))
                     out[n, p, c] = d
                     first[c] += d
                     second[c] += d * (value - mean[c])
             for c in range(channels):
-                sums[0, c] += first[c]
-                sums[1, c] += second[c]
+                sums[share, 0, c] += first[c]
+                sums[share, 1, c] += second[c]
 
 
 @compiled
