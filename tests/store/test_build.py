@@ -347,7 +347,7 @@ def test_folder_without_rights_is_refused(source: Path, tmp_path: Path, args: Pr
 
 def test_nothing_to_prepare_is_wrong_use(tmp_path: Path, args: PrepareArgs) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="empty: no DICOM, NIfTI or NumPy file"):
+    with pytest.raises(UsageError, match="empty: no DICOM, NIfTI, NRRD, MetaImage or NumPy file"):
         prepare([tmp_path / "empty"], tmp_path / "store", args)
     with pytest.raises(UsageError, match="missing"):
         prepare([tmp_path / "missing"], tmp_path / "store", args)

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,3 +118,9 @@ def test_weights_alone_are_measured_and_other_methods_refused(store: Path, tmp_p
     save_weights(file, method.weights(), {**metadata, "method": {"name": "simclr"}})
     with pytest.raises(CheckpointError, match="of method 'simclr'; only 2D-VoCo"):
         measure_localisation(file, volumes, volumes.index["patient_id"])
+
+
+def test_an_ablation_refuses_what_is_for_studies(run: Any, store: Path, tmp_path: Path) -> None:
+    code, _, error = run("study", store, "--out", tmp_path / "out", "--ablation", "--quick", "--job", "0")
+    assert (code, "--quick, --job: not for --ablation" in error) == (2, True)
+    assert not (tmp_path / "out").exists()

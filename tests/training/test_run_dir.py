@@ -42,6 +42,14 @@ def test_a_folder_in_use_is_left_intact(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "other").iterdir()] == ["thesis.txt"]
 
 
+def test_a_start_that_was_killed_at_once_is_no_run_of_others(tmp_path: Path) -> None:
+    (tmp_path / ".environment.json.123.tmp").write_text("{")
+    create(tmp_path, resume=True)
+    (tmp_path / "config.yaml").unlink()  # the kill came between the two files
+    create(tmp_path, resume=True)
+    assert (tmp_path / "config.yaml").is_file()
+
+
 def test_a_resumed_run_remembers_when_it_was_started(tmp_path: Path) -> None:
     started = json.loads((create(tmp_path).path / "environment.json").read_text())["started"]
     create(tmp_path, resume=True)

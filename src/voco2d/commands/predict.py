@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     if predictions.empty:
         reason = f"; {rejections[0].path}: {rejections[0].reason}" if rejections else ""
         inputs = ", ".join(str(path) for path in options.inputs)
-        raise UsageError(f"no scan in {inputs}{reason}; give DICOM folders, NIfTI or NumPy files")
+        raise UsageError(f"no scan in {inputs}{reason}; give DICOM folders, NIfTI, NRRD, MetaImage or NumPy files")
     write_table(options.out, predictions)
     quarantine = options.out.parent / "quarantine.csv"
     _write_quarantine(quarantine, rejections)

@@ -21,6 +21,7 @@ from voco2d.training.study.slurm import write_slurm
 def run(options: argparse.Namespace) -> int:
     """Run what the options ask for: the study, one of its jobs, its tables, or the ablation."""
     if options.ablation:
+        _refuse_beside_ablation(options)
         return _ablation(options)
     if options.tables is not None:
         page = write_study_report(options.tables, options.overrides, options.jobs)
@@ -42,6 +43,20 @@ def run(options: argparse.Namespace) -> int:
     page = write_study_report(options.out, workers=options.jobs)
     print(f"table: {options.out / 'results.csv'}; page: {page}")
     return 0
+
+
+def _refuse_beside_ablation(options: argparse.Namespace) -> None:
+    named = {
+        "--quick": options.quick,
+        "--jobs": options.jobs > 1,
+        "--dask": options.dask is not None,
+        "--slurm-array": options.slurm_array,
+        "--job": options.job is not None,
+        "--tables": options.tables is not None,
+    }
+    wrong = [name for name, given in named.items() if given]
+    if wrong:
+        raise UsageError(f"{', '.join(wrong)}: not for --ablation, whose runs come one after another; leave it out")
 
 
 def _read(options: argparse.Namespace) -> StudyArgs:

@@ -75,8 +75,7 @@ def cohort_plot(title: str, values: Iterable[object]) -> CohortPlot | None:
     whole = bool((shown == np.rint(shown)).all())
     edges = _whole_edges(low, high) if whole else np.linspace(low, high, BARS + 1)
     counts, _ = np.histogram(shown, bins=edges)
-    first, last = (edges[0] + 0.5, edges[-1] - 0.5) if whole else (low, high)
-    return CohortPlot(title, _text(first), _text(last), int(counts.max()), note, _bars(counts.tolist(), edges, whole))
+    return CohortPlot(title, _text(low), _text(high), int(counts.max()), note, _bars(counts.tolist(), edges, whole))
 
 
 def _whole_edges(low: float, high: float) -> Float[np.ndarray, " edges"]:

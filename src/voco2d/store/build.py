@@ -150,7 +150,9 @@ def _discover(sources: Sequence[Path], out: Location) -> tuple[list[Source], lis
     rejections = [entry for entry in rejections if entry.path not in store]
     if not found and not rejections and not any(record.source in given for record in load_records(out).values()):
         places = ", ".join(str(source) for source in sources) or "no source given"
-        raise UsageError(f"{places}: no DICOM, NIfTI or NumPy file there; give the folder that holds the scans")
+        raise UsageError(
+            f"{places}: no DICOM, NIfTI, NRRD, MetaImage or NumPy file there; give the folder that holds the scans"
+        )
     return found, rejections
 
 

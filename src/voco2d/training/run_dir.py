@@ -58,14 +58,15 @@ class RunDir:
         begun = _read_environment(path)
         if resume and begun is not None and begun.get("kind") != kind:
             raise UsageError(f"{path} holds a run of kind {begun.get('kind')!r}, not {kind!r}; choose another --out")
-        occupied = path.is_dir() and any(path.iterdir())
+        occupied = path.is_dir() and not all(_is_left_over(file) for file in path.iterdir())
         if occupied and not (resume and begun is not None):
             way_out = "choose another --out" if resume else "continue it with --resume or choose another --out"
             raise UsageError(f"{path} is not empty{' and holds no run' if begun is None else ''}; {way_out}")
         path.mkdir(parents=True, exist_ok=True)
-        write_text(path / CONFIG_NAME, to_yaml(config))
         about = {"kind": kind, "inputs": dict(inputs), **environment(), "resumed": _resumptions(begun)}
+        # the environment comes first: a folder without it is taken for somebody else's
         write_text(path / ENVIRONMENT_NAME, json.dumps(about, indent=2) + "\n")
+        write_text(path / CONFIG_NAME, to_yaml(config))
         return cls(path)
 
     def log(self, record: Record) -> None:
@@ -127,6 +128,11 @@ def environment() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
     }
+
+
+def _is_left_over(file: Path) -> bool:
+    """Tell whether a file is what `write_text` leaves when it is killed."""
+    return file.name.startswith(".") and file.name.endswith(".tmp")
 
 
 def _read_environment(path: Path) -> dict[str, Any] | None:
