@@ -47,6 +47,7 @@ class Norm:
     mean: Tensor
     inverse: Tensor
 
+    @np.errstate(over="ignore", invalid="ignore")
     def gradient(self, sums: np.ndarray, count: int) -> tuple[np.ndarray, Tensor, Tensor]:
         """Return the factors of `norm_gradient`, and the gradients of weight and bias.
 
@@ -63,6 +64,7 @@ class Norm:
 _IDENTITY = Norm(_NONE, _NONE, _NONE, _NONE)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the training loop looks for what is not finite, and says so
 def measure(layer: _BatchNorm, centre: Tensor, sums: np.ndarray, count: int) -> Norm:
     """Return the norm of a batch, and let the layer's running statistics follow as torch does.
 
@@ -160,6 +162,7 @@ def chunks(count: int, values: int) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the training loop looks for what is not finite, and says so
 def spread(kernel: Callable[..., None], count: int, *args: Any, totals: Sequence[np.ndarray] = ()) -> None:
     """Call `kernel(*args, *totals, start, stop)` for parts of `count` images, one a thread of torch.
 
