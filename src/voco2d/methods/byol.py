@@ -8,14 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from voco2d.losses.byol import byol_loss
-from voco2d.methods.method import Batch, Method, StepOutput
+from voco2d.methods.method import Batch, StepOutput
+from voco2d.methods.taught_method import TaughtMethod
 from voco2d.methods.view_args import BYOLArgs
 from voco2d.methods.view_encoder import ViewEncoder, by_view
 from voco2d.models.lightly_heads import byol_predictor, byol_projector
 from voco2d.models.momentum import MomentumTeacher
 
 
-class BYOL(Method):
+class BYOL(TaughtMethod):
     """BYOL with lightly's heads and loss.
 
     Args:
@@ -26,20 +27,17 @@ class BYOL(Method):
         UsageError: lightly is not installed.
     """
 
+    student: ViewEncoder
+
     def __init__(self, backbone: nn.Module, args: BYOLArgs) -> None:
         super().__init__()
         self.student = ViewEncoder(backbone, args.crop, lambda width: byol_projector(width, args.hidden, args.out))
         self.predictor = byol_predictor(args.hidden, args.out)
         self.teacher = MomentumTeacher(self.student, args.momentum, "cosine", buffers=True)
 
-    def encode(self, units: Float[Tensor, "M 1 c c"]) -> Float[Tensor, "M F"]:
-        """Return the student's pooled features of views."""
-        return self.student.pooled(units)
-
-    @torch.no_grad()
-    def teach(self, units: Float[Tensor, "M 1 c c"]) -> Float[Tensor, "M F"]:
-        """Return the teacher's pooled features of views."""
-        network: Any = self.teacher.network
+    @staticmethod
+    def features(network: Any, units: Float[Tensor, "M 1 c c"]) -> Float[Tensor, "M F"]:
+        """Return a network's pooled features of views."""
         pooled: Tensor = network.pooled(units)
         return pooled
 
@@ -55,14 +53,6 @@ class BYOL(Method):
         loss = byol_loss(first, targets[1]) + byol_loss(second, targets[0])
         return StepOutput({"byol": loss}, torch.cat(projected).detach())
 
-    def after_step(self, share: float) -> None:
-        """Let the teacher follow the student."""
-        self.teacher.update(self.student, share)
-
-    def teacher_distance(self) -> float:
-        """Return ‖teacher − student‖ / ‖student‖ over the backbone's parameters."""
-        return self.teacher.distance(self.student, "backbone")
-
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the student and the teacher, each a backbone and a projector, and the predictor."""
-        return {"student": self.student, "teacher": self.teacher.network, "predictor": self.predictor}
+        return {**super().networks(), "predictor": self.predictor}

@@ -8,14 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from voco2d.losses.dino import DINOLoss
-from voco2d.methods.method import Batch, Method, StepOutput
+from voco2d.methods.method import Batch, StepOutput
+from voco2d.methods.taught_method import TaughtMethod
 from voco2d.methods.view_args import DINOArgs
 from voco2d.methods.view_encoder import ViewEncoder, by_view
 from voco2d.models.lightly_heads import dino_projector
 from voco2d.models.momentum import MomentumTeacher
 
 
-class DINO(Method):
+class DINO(TaughtMethod):
     """DINO with lightly's head and loss, on two views of one size: there are no smaller local views.
 
     Args:
@@ -26,6 +27,8 @@ class DINO(Method):
         UsageError: lightly is not installed.
     """
 
+    student: ViewEncoder
+
     def __init__(self, backbone: nn.Module, args: DINOArgs) -> None:
         super().__init__()
         self._args = args
@@ -35,14 +38,9 @@ class DINO(Method):
         self.teacher = MomentumTeacher(self.student, args.momentum, "cosine", buffers=True)
         self.loss = DINOLoss(args.prototypes, args.student_temperature, args.teacher_temperature, args.center_momentum)
 
-    def encode(self, units: Float[Tensor, "M 1 c c"]) -> Float[Tensor, "M F"]:
-        """Return the student's pooled features of views."""
-        return self.student.pooled(units)
-
-    @torch.no_grad()
-    def teach(self, units: Float[Tensor, "M 1 c c"]) -> Float[Tensor, "M F"]:
-        """Return the teacher's pooled features of views."""
-        network: Any = self.teacher.network
+    @staticmethod
+    def features(network: Any, units: Float[Tensor, "M 1 c c"]) -> Float[Tensor, "M F"]:
+        """Return a network's pooled features of views."""
         pooled: Tensor = network.pooled(units)
         return pooled
 
@@ -64,14 +62,6 @@ class DINO(Method):
             for parameter in self.student.projector.get_submodule("last_layer").parameters():
                 parameter.grad = None
 
-    def after_step(self, share: float) -> None:
-        """Let the teacher follow the student."""
-        self.teacher.update(self.student, share)
-
-    def teacher_distance(self) -> float:
-        """Return ‖teacher − student‖ / ‖student‖ over the backbone's parameters."""
-        return self.teacher.distance(self.student, "backbone")
-
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the student and the teacher, each a backbone and a projector, and the loss, which holds the centre."""
-        return {"student": self.student, "teacher": self.teacher.network, "loss": self.loss}
+        return {**super().networks(), "loss": self.loss}

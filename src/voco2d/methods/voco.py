@@ -1,6 +1,5 @@
 """2D-VoCo: a student learns from a momentum teacher where a crop of a slice stack lies (arXiv 2601.14593)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voco2d.losses.voco import base_regularization, cosine_similarity, inter_loss, intra_loss, paper_v1_loss
-from voco2d.methods.method import Batch, CropBatch, Method, StepOutput
+from voco2d.methods.method import Batch, CropBatch, StepOutput
+from voco2d.methods.taught_method import TaughtMethod
 from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import feature_map_size
 from voco2d.models.heads import Projector
@@ -53,13 +53,15 @@ class ClipEncoder(nn.Module):
         return projected.float()
 
 
-class VoCo(Method):
+class VoCo(TaughtMethod):
     """2D-VoCo with the switches of `VoCoArgs`.
 
     Args:
         backbone: The student's backbone, its feature map not pooled; the teacher starts as a copy.
         args: Settings.
     """
+
+    student: ClipEncoder
 
     def __init__(self, backbone: nn.Module, args: VoCoArgs) -> None:
         super().__init__()
@@ -79,14 +81,9 @@ class VoCo(Method):
             for layer in network.projector.layers:
                 layer.reset_parameters()
 
-    def encode(self, units: Float[Tensor, "M S c c"]) -> Float[Tensor, "M F"]:
-        """Return the student's clip features of crops."""
-        return self.student.clip(units)
-
-    @torch.no_grad()
-    def teach(self, units: Float[Tensor, "M S c c"]) -> Float[Tensor, "M F"]:
-        """Return the teacher's clip features of crops."""
-        network: Any = self.teacher.network
+    @staticmethod
+    def features(network: Any, units: Float[Tensor, "M S c c"]) -> Float[Tensor, "M F"]:
+        """Return a network's features of crops."""
         clips: Tensor = network.clip(units)
         return clips
 
@@ -112,14 +109,6 @@ class VoCo(Method):
         """Let the teacher follow the student."""
         if self.args.teacher_follows == "after":
             self.teacher.update(self.student, share)
-
-    def teacher_distance(self) -> float:
-        """Return ‖teacher − student‖ / ‖student‖ over the backbone's parameters."""
-        return self.teacher.distance(self.student, "backbone")
-
-    def networks(self) -> Mapping[str, nn.Module]:
-        """Return the student and the teacher, each a backbone and a projector."""
-        return {"student": self.student, "teacher": self.teacher.network}
 
     def _terms(
         self, student: Float[Tensor, "B N D"], teacher: Float[Tensor, "B N D"], batch: CropBatch

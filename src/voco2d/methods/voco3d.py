@@ -1,6 +1,5 @@
 """3D VoCo, which 2D-VoCo comes from, as the baseline of what a step costs (arXiv 2402.17300)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 
 from voco2d.errors import ConfigError
 from voco2d.losses.voco import cosine_similarity, paper_v1_loss
-from voco2d.methods.method import Batch, CropBatch, Method, StepOutput
+from voco2d.methods.method import Batch, CropBatch, StepOutput
+from voco2d.methods.taught_method import TaughtMethod
 from voco2d.models.heads import Projector
 from voco2d.models.momentum import MomentumTeacher
 from voco2d.models.swin3d import DIVISOR, FEATURES, Swin3D
@@ -69,7 +69,7 @@ class VolumeEncoder(nn.Module):
         return projected
 
 
-class VoCo3D(Method):
+class VoCo3D(TaughtMethod):
     """3D VoCo: a student learns which base cubes a random cube overlaps; its teacher takes no gradient.
 
     It isn't offered for pretraining: only `voco2d bench cost` runs it.
@@ -81,19 +81,16 @@ class VoCo3D(Method):
         UsageError: MONAI is not installed.
     """
 
+    student: VolumeEncoder
+
     def __init__(self, args: VoCo3DArgs) -> None:
         super().__init__()
         self.student = VolumeEncoder(args)
         self.teacher = MomentumTeacher(self.student, args.momentum, "constant", buffers=True)
 
-    def encode(self, units: Float[Tensor, "M c c c"]) -> Float[Tensor, "M F"]:
-        """Return the student's features of crops."""
-        return self.student.clip(units)
-
-    @torch.no_grad()
-    def teach(self, units: Float[Tensor, "M c c c"]) -> Float[Tensor, "M F"]:
-        """Return the teacher's features of crops."""
-        network: Any = self.teacher.network
+    @staticmethod
+    def features(network: Any, units: Float[Tensor, "M c c c"]) -> Float[Tensor, "M F"]:
+        """Return a network's features of crops."""
         clips: Tensor = network.clip(units)
         return clips
 
@@ -111,11 +108,3 @@ class VoCo3D(Method):
         similarity = cosine_similarity(own.detach()[:, :count], taught[:, count:])
         features = rearrange(own.detach(), "b n d -> (b n) d")
         return StepOutput(dict(zip(("pos", "neg", "reg"), terms, strict=True)), features, similarity, batch.overlap)
-
-    def after_step(self, share: float) -> None:
-        """Let the teacher follow the student."""
-        self.teacher.update(self.student, share)
-
-    def networks(self) -> Mapping[str, nn.Module]:
-        """Return the student and the teacher, each a backbone and a projector."""
-        return {"student": self.student, "teacher": self.teacher.network}
