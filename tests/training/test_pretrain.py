@@ -149,6 +149,15 @@ def test_a_run_without_a_whole_checkpoint_is_left_intact(halfway: Path, store: P
     assert after.items() <= before.items()
 
 
+@pytest.mark.parametrize("lost", [weights_path, resume_path])
+def test_a_run_killed_within_its_first_checkpoint_begins_anew(
+    finished: Path, store: Path, tmp_path: Path, lost: Any
+) -> None:
+    run = pretrain(store, tmp_path / "run", replace(ARGS, steps=3))
+    lost(run, 3).unlink()
+    assert_same_weights(finished, pretrain(store, run, ARGS, resume=True), 6)
+
+
 def test_a_finished_run_is_left_alone(finished: Path, store: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = contents(finished)
     with caplog.at_level(logging.INFO):

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _pretrain(options: argparse.Namespace) -> int:
-    args = BenchArgs(
-        backbone=options.backbone,
-        batch_size=options.batch_size,
-        slices=options.slices,
-        steps=options.steps,
-        warm_up=options.warm_up,
-        threads=_threads(options),
-        chunk=options.chunk,
-        fast_cpu=options.fast_cpu,
-    )
+    args = BenchArgs(**_settings(BenchArgs, options))
     result = bench_pretrain(args, options.reference, options.rounds)
     _write(result, options.json)
     print(f"{args.images} crops of 64 x 64 a step, {args.threads} threads")
@@ -58,20 +50,7 @@ def _pretrain(options: argparse.Namespace) -> int:
 
 
 def _cost(options: argparse.Namespace) -> int:
-    args = CostArgs(
-        methods=tuple(options.methods),
-        device=options.device,
-        rounds=options.rounds,
-        steps=options.steps,
-        warm_up=options.warm_up,
-        steps_3d=options.steps_3d,
-        batch_size=options.batch_size,
-        chunk=options.chunk,
-        threads=_threads(options),
-        fast_cpu=options.fast_cpu,
-        checkpointing=options.checkpointing,
-        quick=options.quick,
-    )
+    args = CostArgs(**{**_settings(CostArgs, options), "methods": tuple(options.methods)})
     result = bench_cost(args)
     _write(result, options.json)
     costs: Mapping[str, Mapping[str, Any]] = result["methods"]
@@ -90,8 +69,10 @@ def _cost(options: argparse.Namespace) -> int:
     return 0
 
 
-def _threads(options: argparse.Namespace) -> int:
-    return options.threads or os.cpu_count() or 1
+def _settings(kind: type[Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Take the settings of a dataclass from the options of the same names."""
+    named = {entry.name: getattr(options, entry.name) for entry in fields(kind)}
+    return {**named, "threads": options.threads or os.cpu_count() or 1}
 
 
 def _write(result: Mapping[str, Any], path: Path | None) -> None:

@@ -5,9 +5,8 @@ import json
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 
-from voco2d.version import VERSION
+from voco2d.version import VERSION, installed_version
 
 _PACKAGES = (
     "torch",
@@ -31,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         "system": platform.platform(),
         "cores": str(os.cpu_count()),
         "gpu": _gpus(),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: installed_version(name) or "not installed" for name in _PACKAGES},
     }
     if options.json:
         print(json.dumps(facts, indent=2))
@@ -39,13 +38,6 @@ def run(options: argparse.Namespace) -> int:
         for name, value in facts.items():
             print(f"{name:18}{value}")
     return 0
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _gpus() -> str:

@@ -1,5 +1,8 @@
 """Decides whether a run takes the fused loops for CPUs, and cleans up behind them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -13,7 +16,7 @@ def take_fast_path(backbone: nn.Module, args: PretrainArgs, device: torch.device
     """Let a backbone train by the fused loops where `fast_cpu` asks for them and they apply, in place.
 
     They apply on a CPU in `fp32`, and not where torch.compile makes its own. Freed memory is then kept for the next
-    step, by this process as a whole, until `leave_fast_path`.
+    step, by this process as a whole, until the end of `memory_given_back`.
 
     Args:
         backbone: Before a teacher is copied from it.
@@ -28,7 +31,11 @@ def take_fast_path(backbone: nn.Module, args: PretrainArgs, device: torch.device
         accelerate_cpu(backbone)
 
 
-def leave_fast_path() -> None:
-    """Give memory that was kept for a next step back to the system."""
-    cpu_arena.release()
-    release_freed_memory()
+@contextmanager
+def memory_given_back() -> Iterator[None]:
+    """Give memory that was kept for a next step back to the system in the end, however that comes."""
+    try:
+        yield
+    finally:
+        cpu_arena.release()
+        release_freed_memory()

@@ -18,6 +18,7 @@ from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.assignment import Assignment, assign, is_transductive, refuse_seen
 from voco2d.training.continuation import refuse_other_run
+from voco2d.training.fast_path import memory_given_back
 from voco2d.training.finetune_args import MAY_CHANGE
 from voco2d.training.finetune_args import FinetuneArgs as FinetuneArgs
 from voco2d.training.fold import FoldTraining, resume_path
@@ -98,7 +99,8 @@ def finetune(
     run = RunDir.create(out, KIND, args, {"store": str(store), "labels": str(labels), **same}, resume)
     for name, text in assignment.tables.items():
         write_text(run.path / name, text)
-    _train_and_grade(plans, start, fabric, dataset, run, assignment)
+    with memory_given_back():
+        _train_and_grade(plans, start, fabric, dataset, run, assignment)
     return run.path
 
 

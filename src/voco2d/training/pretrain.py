@@ -21,11 +21,11 @@ from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.alarm import Alarm
 from voco2d.training.continuation import refuse_other_run
-from voco2d.training.fast_path import leave_fast_path, take_fast_path
+from voco2d.training.fast_path import memory_given_back, take_fast_path
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import MAY_CHANGE, PRESETS, PretrainArgs
-from voco2d.training.pretrain_checkpoint import TrainingState, saved_steps, weights_path
+from voco2d.training.pretrain_checkpoint import TrainingState, has_checkpoint, saved_steps, weights_path
 from voco2d.training.pretrain_loop import PretrainLoop
 from voco2d.training.probe import Probe
 from voco2d.training.processes import first_does, is_first, is_shared, same_start
@@ -89,7 +89,7 @@ def pretrain(
     probe = _build_probe(volumes, args, exclude_patients)
     fabric = launch(args.device, args.precision, args.seed, args.devices, args.nodes)
     dataset.take(Share(fabric.global_rank, fabric.world_size))
-    state = _build(args, fabric, continues=resume and bool(saved_steps(out)))
+    state = _build(args, fabric, continues=resume and has_checkpoint(out))
     first_does(lambda: _open(out, args, inputs, resume))
     run = RunDir(out)
     start = state.load_newest(run.path) if resume else 0
@@ -107,9 +107,8 @@ def pretrain(
     alarm = Alarm(args.alarm, args.optim.warmup_steps)
     alarm.replay(run.read_log())
     writers = args.writers if is_first() else ()
-    with open_writers(writers, run.path, to_tree(args), start) as write:
+    with memory_given_back(), open_writers(writers, run.path, to_tree(args), start) as write:
         PretrainLoop(state, dataset, run, args, metadata, alarm, probe, write).run(start)
-    leave_fast_path()
     return run.path
 
 

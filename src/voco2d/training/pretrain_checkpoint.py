@@ -76,7 +76,7 @@ class TrainingState:
         """Take back the newest checkpoint that is whole, warning of broken ones after it.
 
         Returns:
-            Steps done; 0 where there is no checkpoint yet.
+            Steps done; 0 where no checkpoint was ever completed.
 
         Raises:
             CheckpointError: There are checkpoints, and none is whole.
@@ -89,7 +89,7 @@ class TrainingState:
                 _log.warning("%s; going back to the checkpoint before it", error)
             else:
                 return step
-        if steps:
+        if has_checkpoint(run):
             raise CheckpointError(f"{run}: none of its {len(steps)} checkpoints is whole; start again in another --out")
         return 0
 
@@ -112,6 +112,11 @@ def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Tell whether a checkpoint was completed; half of one is what a kill leaves that came while it was written."""
+    return any(weights_path(run, step).exists() and resume_path(run, step).exists() for step in saved_steps(run))
 
 
 def saved_steps(run: Path) -> list[int]:

@@ -86,7 +86,9 @@ def test_a_killed_study_goes_on_and_comes_out_the_same(
     shutil.copytree(finished / "cohort", out / "cohort")
     shutil.copytree(finished / "done", out / "done", ignore=lambda _, names: [n for n in names if n != "cohort.json"])
     command = [sys.executable, "-m", "voco2d", "study", "--config", str(study_file), "--out", str(out)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    alike = {**os.environ, "OMP_NUM_THREADS": "1"}  # as `finished`: torch's sums depend on the number of threads
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    child = subprocess.Popen(command, start_new_session=True, env=alike, **silent)
     deadline = time.monotonic() + 120
     while not any((out / "pretrain").glob("*/weights_*.safetensors")) and child.poll() is None:
         assert time.monotonic() < deadline

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from voco2d.store.volume_store import VolumeStore
 from voco2d.training.finetune import FinetuneArgs, finetune
 from voco2d.training.initialisation import IMAGENET, RANDOM
 from voco2d.training.pretrain import pretrain
-from voco2d.training.run_dir import ENVIRONMENT_NAME, RunDir, write_text
+from voco2d.training.run_dir import RunDir, write_text
 from voco2d.training.study.args import TEST, TRAIN, UNLABELED, VALIDATION, Arm, StudyArgs
 from voco2d.training.study.cohort import Roles, all_labels_path, make_cohort, read_split, store_of
 from voco2d.training.study.config import images, pixels
@@ -115,13 +114,7 @@ def _pretrain(task: Task) -> dict[str, Any]:
     store = store_of(task.args, task.out)
     allowed = pretraining_patients(read_split(task.out, job.fold), task.args.split.pretrain_on)
     others = set(VolumeStore(store).index["patient_id"].astype(str)) - allowed
-    run = _begun(task)
-    try:
-        pretrain(store, run, arm.pretrain, resume=True, exclude_patients=others)
-    except CheckpointError:
-        # it was stopped while it wrote its first checkpoint; a start that can't be read fails once more
-        shutil.rmtree(run, ignore_errors=True)
-        pretrain(store, run, arm.pretrain, exclude_patients=others)
+    run = pretrain(store, task.out / job.name, arm.pretrain, resume=True, exclude_patients=others)
     metadata = read_weights(newest_weights(run))[1]
     refuse_leak(metadata, read_split(task.out, job.fold), run)
     seconds = [record["seconds"] for record in RunDir(run).read_log() if "seconds" in record]
@@ -142,7 +135,7 @@ def _finetune(task: Task) -> dict[str, Any]:
         store_of(task.args, task.out),
         all_labels_path(task.out),
         start,
-        _begun(task),
+        task.out / job.name,
         args,
         resume=True,
         splits={patient: role for patient, role in roles.items() if role != UNLABELED},
@@ -152,14 +145,6 @@ def _finetune(task: Task) -> dict[str, Any]:
         raise LabelError(f"{run}: its predictions are not of the test patients; delete the folder and start again")
     write_text(run / PREDICTIONS, table.to_csv(index=False, float_format=FLOAT_FORMAT))
     return {"epochs": args.epochs, "train_patients": _train_patients(roles, job.fraction), "start_tells": told}
-
-
-def _begun(task: Task) -> Path:
-    """Return a job's folder; what is left of one that was stopped before it was a run is taken away."""
-    folder = task.out / task.job.name
-    if folder.is_dir() and not (folder / ENVIRONMENT_NAME).is_file():
-        shutil.rmtree(folder)
-    return folder
 
 
 def _start(task: Task, roles: Roles) -> tuple[str, bool]:
