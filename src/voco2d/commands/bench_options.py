@@ -1,8 +1,10 @@
 """What `voco2d bench` takes; imports nothing heavy, so that `--help` answers at once."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from voco2d.commands.option_types import count
 
 METHODS = ("2d_b0", "2d_v2t", "2d_v2s", "3d_swin_b")
 """What `bench cost` can measure."""
@@ -26,13 +28,8 @@ _COST = (
 )
 
 
-def describe(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
-    """Add both benches with the options that apply to each.
-
-    Args:
-        parser: Of `voco2d bench`.
-        count: Turns a word into a whole number of at least 0.
-    """
+def bench(parser: argparse.ArgumentParser) -> None:
+    """Add both benches with the options that apply to each."""
     benches = parser.add_subparsers(dest="what", required=True, metavar="pretrain|cost")
     summary = "a pretraining step of paper-v2 on the CPU, alone or beside the paper's code"
     pretrain = benches.add_parser("pretrain", help=summary, description=summary, allow_abbrev=False)
@@ -40,7 +37,7 @@ def describe(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> No
         "--reference", type=Path, metavar="PATH", help="checkout of the paper's code, timed beside ours"
     )
     pretrain.add_argument("--backbone", default="efficientnet_b0", metavar="NAME", help="default %(default)s")
-    _add_counts(pretrain, _PRETRAIN, count)
+    _add_counts(pretrain, _PRETRAIN)
     summary = "a step of 2D-VoCo with three backbones and of 3D VoCo on the same volumes: time, operations, memory"
     cost = benches.add_parser("cost", help=summary, description=summary, allow_abbrev=False)
     cost.add_argument(
@@ -53,7 +50,7 @@ def describe(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> No
     )
     cost.add_argument("--figure", type=Path, metavar="PNG", help="draw the result")
     cost.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default %(default)s")
-    _add_counts(cost, _COST, count)
+    _add_counts(cost, _COST)
     cost.add_argument(
         "--no-checkpointing",
         dest="checkpointing",
@@ -61,17 +58,15 @@ def describe(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> No
         help="let 3D VoCo keep its activations, which takes several times the memory",
     )
     cost.add_argument("--quick", action="store_true", help="tiny crops: tries the command, the numbers say nothing")
-    for bench in (pretrain, cost):
-        bench.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
-        bench.add_argument("--plain", dest="fast_cpu", action="store_false", help="without the fused loops for CPUs")
-        bench.add_argument(
+    for command in (pretrain, cost):
+        command.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
+        command.add_argument("--plain", dest="fast_cpu", action="store_false", help="without the fused loops for CPUs")
+        command.add_argument(
             "-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="tell more, and show tracebacks"
         )
-        bench.set_defaults(parser=bench)  # so that wrong use shows the usage of the bench
+        command.set_defaults(parser=command)  # so that wrong use shows the usage of the bench
 
 
-def _add_counts(
-    parser: argparse.ArgumentParser, options: Sequence[tuple[str, int, str]], count: Callable[[str], int]
-) -> None:
+def _add_counts(parser: argparse.ArgumentParser, options: Sequence[tuple[str, int, str]]) -> None:
     for name, value, what in options:
         parser.add_argument(f"--{name}", type=count, default=value, metavar="N", help=f"{what} (default %(default)s)")
