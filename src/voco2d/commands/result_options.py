@@ -8,10 +8,41 @@ from voco2d.commands.option_types import count, out, source
 
 def predict(parser: argparse.ArgumentParser) -> None:
     """Add the options of `voco2d predict`."""
-    parser.add_argument("inputs", nargs="+", type=source, metavar="INPUT", help="raw scans: whatever `prepare` takes")
-    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="made by `voco2d finetune`")
-    parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of predictions")
+    parser.add_argument("inputs", nargs="*", type=source, metavar="INPUT", help="raw scans: whatever `prepare` takes")
+    parser.add_argument(
+        "--model",
+        action="append",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="run of `voco2d finetune`, or a fold's weights; given again, all are averaged",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="CSV", help="table of predictions; results and report come beside it"
+    )
+    parser.add_argument(
+        "--watch", type=source, metavar="DIR", help="grade what is put into DIR; --out is a folder then"
+    )
+    parser.add_argument(
+        "--quiet-seconds",
+        type=count,
+        default=30,
+        metavar="N",
+        help="how long files in DIR must stay the same first (default %(default)s)",
+    )
+    parser.add_argument("--once", action="store_true", help="with --watch: end when nothing waits")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default %(default)s")
+    parser.add_argument("--runtime", choices=("torch",), default="torch", help="engine (default %(default)s)")
+    parser.add_argument(
+        "--gates",
+        choices=("refuse", "flag", "off"),
+        default="refuse",
+        help="no number for scans unfit to be graded, a flagged one, or one without a look (default %(default)s)",
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="fitted scalers, or none (default: those of the run)"
+    )
     parser.add_argument("--masks", type=Path, metavar="DIR", help="organ masks, for a model of organ_crop=masks")
     parser.add_argument(
         "--test-flips",

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.scaling import Scaler
 from voco2d.targets import TARGETS
 
+CALIBRATION_NAME: Final = "calibration.json"
+"""What a run keeps them in."""
 _WAY_OUT = "give calibration.json of a run, or weights.json of `voco2d ensemble` with one model"
 
 

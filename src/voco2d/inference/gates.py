@@ -33,7 +33,8 @@ GATES: Final[Mapping[str, str]] = MappingProxyType(
 """The gates and what they mean; `header` only ever remarks."""
 
 MIN_SLICES: Final = 20
-MAX_STEP_MM: Final = 10.0
+COARSE_STEP_MM: Final = 10.0
+MAX_STEP_MM: Final = 20.0
 MIN_COVERAGE_MM: Final = 100.0
 MIN_ABDOMEN_MM: Final = 70.0
 MAX_MISSING_MM: Final = 20.0
@@ -145,6 +146,8 @@ def _slices(volume: Volume) -> Iterator[Finding]:
     if step_mm > MAX_STEP_MM:
         text = f"slices too far apart: {step_mm:.1f} mm, at most {MAX_STEP_MM:.0f}"
         yield Finding("too_few_slices", text, refuses=True)
+    elif step_mm > COARSE_STEP_MM:
+        yield Finding("too_few_slices", f"slices stand {step_mm:.1f} mm apart", refuses=False)
     coverage_mm = volume.coverage_mm[0]
     if coverage_mm < MIN_COVERAGE_MM:
         text = f"thin slab: {coverage_mm:.0f} mm are covered, at least {MIN_COVERAGE_MM:.0f}"

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -279,20 +279,23 @@ class Predictor:
 
 def prediction_table(studies: Sequence[StudyResult]) -> pd.DataFrame:
     """Lay out results as `PREDICTION_COLUMNS`, one row a series; classes are empty where it was not assessed."""
-    return pd.DataFrame(_rows(studies), columns=list(PREDICTION_COLUMNS))
+    return pd.DataFrame(prediction_rows(studies), columns=list(PREDICTION_COLUMNS))
 
 
-def _rows(studies: Sequence[StudyResult]) -> Iterator[dict[str, str | float]]:
-    for study in studies:
-        for entry in study.series:
-            probabilities, _ = study.series_answer(entry)
-            yield {
-                "patient_id": entry.patient_id,
-                "series_id": entry.series_id,
-                **{name: round(value, DECIMALS) for name, value in (probabilities or {}).items()},
-                "status": entry.status,
-                "reason": entry.reason,
-            }
+def prediction_rows(studies: Sequence[StudyResult]) -> list[dict[str, str | float]]:
+    """Return the rows of `prediction_table`; where nothing was assessed the classes are left out."""
+    return [_row(study, entry) for study in studies for entry in study.series]
+
+
+def _row(study: StudyResult, entry: SeriesResult) -> dict[str, str | float]:
+    probabilities, _ = study.series_answer(entry)
+    return {
+        "patient_id": entry.patient_id,
+        "series_id": entry.series_id,
+        **{name: round(value, DECIMALS) for name, value in (probabilities or {}).items()},
+        "status": entry.status,
+        "reason": entry.reason,
+    }
 
 
 class _Clock:
@@ -341,10 +344,10 @@ def _geometry(volume: Volume, prepared: Prepared | None) -> dict[str, Any]:
 def _failed(error: Exception, known: SeriesResult) -> SeriesResult:
     """Turn whatever a damaged file made a decoder raise into a result, so that other inputs are still graded."""
     _log.debug("%s", wordless(error))
-    return replace(known, error=_reason(error))
+    return replace(known, error=failure_reason(error))
 
 
-def _reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """Say why, without a path; of errors that are not ours only the kind, since their words may hold identifiers."""
     if isinstance(error, ReadError):
         return error.reason

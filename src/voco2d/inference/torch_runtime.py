@@ -12,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Float32
 
 from voco2d.errors import ConfigError
+from voco2d.evaluation.scaler_file import CALIBRATION_NAME
 from voco2d.inference.runtime import FEATURES, Models, Slices
 from voco2d.inference.settings import ModelSettings, common_metadata
 from voco2d.models.checkpoint import newest_weights
@@ -19,7 +20,6 @@ from voco2d.models.classifier import Classifier, load_graded
 from voco2d.models.feature_distance import FeatureDistance
 from voco2d.targets import TARGETS
 
-CALIBRATION_NAME: Final = "calibration.json"
 _PIECE_BYTES: Final = 2**20
 
 
