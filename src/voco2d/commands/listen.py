@@ -2,7 +2,6 @@
 
 import argparse
 import signal
-from types import FrameType
 
 from voco2d.errors import UsageError
 from voco2d.inference.predictor import STORED, Predictor
@@ -56,8 +55,8 @@ def _serve(
     left = spool.ledger.recover()
     if left:
         print(f"{left} studies were being graded when the node last ended; they are begun again", flush=True)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
-    signal.signal(signal.SIGINT, _stopper(worker))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: worker.stop())
     node = None
     if options.fetch_from is None:
         node = DicomNode(args, spool, audit)
@@ -76,13 +75,6 @@ def _serve(
     )
     print(f"studies and results: {told}")
     return 0
-
-
-def _stopper(worker: Worker) -> "signal._HANDLER":
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        worker.stop()
-
-    return stop
 
 
 def _filter(text: str) -> tuple[str, str]:
