@@ -53,6 +53,7 @@ def key_images(files: StudyFiles, key_slices: Sequence[KeySlice]) -> Iterator[Da
             transfer_syntax_uid=ExplicitVRLittleEndian,
         )
         image.SeriesDescription = _DESCRIPTION
+        image.Laterality = ""
         image.ImageComments = f"{entry.target}: attribution over the slice, research use only"
         yield image
 
