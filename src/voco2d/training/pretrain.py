@@ -108,8 +108,8 @@ def pretrain(
         "init": args.init,
         "patients_seen": sorted({*patient_digests(dataset.patients), *_seen_before(args, run.path)}),
     }
-    alarm = Alarm(args.alarm, args.optim.warmup_steps)
-    alarm.replay(run.read_log())
+    alarm = Alarm(args.alarm, args.optim.warmup_steps, args.optim.lr)
+    alarm.replay(run.read_log(start - alarm.reach))
     writers = args.writers if is_first() else ()
     with memory_given_back(), open_writers(writers, run.path, to_tree(args), start) as write:
         PretrainLoop(state, dataset, run, args, metadata, alarm, probe, write).run(start)
