@@ -10,6 +10,11 @@ from voco2d.errors import ConfigError
 from voco2d.training.run_dir import ENVIRONMENT_NAME, read_config
 
 _WAY_OUT = "continue with what the run was started with, or choose another --out"
+_MEANINGS: Mapping[str, str] = {
+    "volumes": " (another store, or other patients are let in than with the --exclude, --hold-out, --cohort or "
+    "--labels of before)"
+}
+"""What a difference in an input comes from, where its name doesn't say."""
 
 
 def refuse_other_run(
@@ -36,7 +41,11 @@ def refuse_other_run(
         if key.split(".")[0] not in may_change
     ]
     recorded = recorded_inputs(out)
-    changed += [f"{key} was {recorded[key]}, now {new}" for key, new in inputs.items() if recorded.get(key, new) != new]
+    changed += [
+        f"{key} was {recorded[key]}, now {new}{_MEANINGS.get(key, '')}"
+        for key, new in inputs.items()
+        if recorded.get(key, new) != new
+    ]
     if changed:
         raise ConfigError(f"{out}: {'; '.join(changed)}; {_WAY_OUT}")
     for name, text in files.items():
