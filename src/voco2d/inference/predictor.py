@@ -159,14 +159,14 @@ def _ids(patient_id: str, series_id: str | None) -> Row:
 
 
 def _reason(error: Exception) -> str:
-    """Say why, without a path; of errors that are not ours only the kind, since their words may hold identifiers."""
+    """Say why, without a path; errors that are not ours keep their words to themselves, which may hold identifiers."""
     if isinstance(error, ReadError):
         return error.reason
     if isinstance(error, Voco2dError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"could not be graded ({type(error).__name__})"
+    return "could not be graded, in a way that was not foreseen; --verbose tells where it failed"
 
 
 def _fold_files(run: Path) -> list[Path]:
