@@ -326,9 +326,11 @@ def test_one_bad_scan_does_not_stop_the_others(run: Run, scans: Path, finetuned:
     for number in range(2):
         (folder / f"p{number}.nii.gz").write_bytes((scans / f"p{number}.nii.gz").read_bytes())
     (folder / "cut.nii.gz").write_bytes((scans / "p2.nii.gz").read_bytes()[:500])
-    code, out, _ = run("predict", folder, "--model", finetuned, "--out", tmp_path / "predictions.csv")
+    words = ("--model", finetuned, "--out", tmp_path / "predictions.csv", "--gates", "flag")
+    code, out, _ = run("predict", folder, *words)
     assert code == 0
     assert "2 series assessed" in out
+    assert "gates=flag" in out
     table = pd.read_csv(tmp_path / "predictions.csv")
     assessed = table[table["status"] == "assessed"]
     assert sorted(assessed["patient_id"]) == ["p0", "p1"]

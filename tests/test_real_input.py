@@ -85,9 +85,10 @@ def test_raw_scans_are_graded(real_data: Path, classifier: Path, tmp_path: Path)
     assert main(["predict", *scans, "--model", str(classifier), "--out", str(out)]) == 0
     table = pd.read_csv(out)
     assert len(table) == len(SCANS)
-    assert (table["status"] == "assessed").all()
+    refused = table[table["status"] != "assessed"]
+    assert refused["reason"].str.startswith("thin slab: 40 mm").tolist() == [True]  # jpeg2000_series
     for target in TARGETS.values():
-        assert np.allclose(table[list(target.columns)].sum(axis=1), 1)
+        assert np.allclose(table.drop(refused.index)[list(target.columns)].sum(axis=1), 1)
 
 
 def prepared_centres(scan: Path, labels: Path, organs: dict[str, tuple[int, ...]]) -> dict[str, tuple[float, ...]]:

@@ -12,7 +12,8 @@ from voco2d.config import to_tree
 from voco2d.errors import CheckpointError, ConfigError, ReadError, UsageError
 from voco2d.evaluation.tables import check_predictions
 from voco2d.inference.predictor import PREDICTION_COLUMNS
-from voco2d.io.discover import discover
+from voco2d.inference.results import SeriesResult
+from voco2d.inference.torch_runtime import TorchRuntime
 from voco2d.io.readers import ReadArgs, read_volume
 from voco2d.models.checkpoint import save_weights
 from voco2d.models.classifier import CLASSIFIER_KIND, Classifier, ClassifierArgs, class_probabilities
@@ -62,7 +63,7 @@ def run(tmp_path: Path) -> Path:
 def test_probabilities_are_the_mean_of_the_folds_on_the_read_out_of_training(tmp_path: Path) -> None:
     folds = [write_fold(tmp_path / "run", fold) for fold in range(2)]
     scan = write_scan(tmp_path / "scan.npy")
-    predictor = Predictor(tmp_path / "run")
+    predictor = Predictor(tmp_path / "run", gates="off")
     assert len(predictor) == 2
     assert (predictor.preprocess_args, predictor.readout_args) == (PREPROCESS, READOUT)
     slices = read_out(preprocess(read_volume(scan), PREPROCESS), READOUT)
@@ -74,14 +75,15 @@ def test_probabilities_are_the_mean_of_the_folds_on_the_read_out_of_training(tmp
     for target in TARGETS.values():
         assert sum(graded[column] for column in target.columns) == pytest.approx(1, abs=1e-9)
     assert predictor(scan) == graded
-    assert predictor.predict_source(discover([scan])[0][0]) == graded
+    assert predictor(read_volume(scan)) == graded
+    assert predictor.predict(scan).probabilities == graded
 
 
 def test_one_fold_may_be_named(run: Path, tmp_path: Path) -> None:
     scan = write_scan(tmp_path / "scan.npy")
-    single = Predictor(run / "fold_1.safetensors")
+    single = Predictor(run / "fold_1.safetensors", gates="off")
     assert len(single) == 1
-    assert single(scan) != Predictor(run)(scan)
+    assert single(scan) != Predictor(run, gates="off")(scan)
 
 
 def test_bad_inputs_do_not_stop_the_others(run: Path, tmp_path: Path) -> None:
@@ -93,7 +95,8 @@ def test_bad_inputs_do_not_stop_the_others(run: Path, tmp_path: Path) -> None:
     np.save(write_scan(scans / "air.npy", "c"), air)
     (scans / "note.txt").write_text("no scan")
     write_scan(scans / "zz.npy", "d", seed=1)
-    table, rejections = Predictor(run).predict_many([scans])
+    predictor = Predictor(run, gates="off")
+    table, rejections = predictor.predict_many([scans])
     assert tuple(table.columns) == PREDICTION_COLUMNS
     assert table["patient_id"].tolist() == ["c", "a", "d"]
     assert table["status"].tolist() == ["not_assessed", "assessed", "assessed"]
@@ -101,7 +104,7 @@ def test_bad_inputs_do_not_stop_the_others(run: Path, tmp_path: Path) -> None:
     assert table.loc[0, list(CLASS_COLUMNS)].isna().all()
     assert not table.loc[1:, list(CLASS_COLUMNS)].isna().any(axis=None)
     assert {Path(rejection.path).name for rejection in rejections} == {"note.txt", "short.npy"}
-    again, _ = Predictor(run).predict_many([scans])
+    again, _ = predictor.predict_many([scans])
     pd.testing.assert_frame_equal(again, table)
     assert len(check_predictions(table)) == 3
 
@@ -112,7 +115,7 @@ def test_a_decoder_that_breaks_is_a_row_without_its_words(
     scan = write_scan(tmp_path / "scan.npy", "a")
     predictor = Predictor(run)
 
-    def broken(_: object) -> dict[str, float]:
+    def broken(*_: object) -> SeriesResult:
         raise AttributeError("Doe^John")
 
     monkeypatch.setattr(predictor, "_grade", broken)
@@ -123,8 +126,10 @@ def test_a_decoder_that_breaks_is_a_row_without_its_words(
 
 
 def test_an_answer_that_is_not_finite_is_not_given(run: Path, tmp_path: Path) -> None:
-    predictor = Predictor(run)
-    for parameter in predictor._classifiers[1].parameters():
+    predictor = Predictor(run, gates="off")
+    damaged = predictor.models.runtimes[1]
+    assert isinstance(damaged, TorchRuntime)
+    for parameter in damaged.classifier.parameters():
         parameter.data.fill_(float("nan"))
     with pytest.raises(ReadError, match="not finite"):
         predictor(write_scan(tmp_path / "scan.npy"))
@@ -173,9 +178,10 @@ def test_a_device_that_is_not_there_is_refused(run: Path, device: str) -> None:
 def test_a_model_of_organ_masks_says_where_it_had_none(tmp_path: Path) -> None:
     write_fold(tmp_path / "run", 0, preprocess=to_tree(replace(PREPROCESS, organ_crop="masks")))
     scan = write_scan(tmp_path / "scans" / "one.npy")
-    table, _ = Predictor(tmp_path / "run", masks=tmp_path / "scans").predict_many([scan])
+    table, _ = Predictor(tmp_path / "run", masks=tmp_path / "scans", gates="flag").predict_many([scan])
     assert table["status"].tolist() == ["assessed"]
-    assert table["reason"].tolist() == ["organ box: none, no mask of this series, crop to the body instead"]
+    assert table["reason"][0].startswith("gates=flag; too few slices: 8, at least 20; ")
+    assert table["reason"][0].endswith("; organ box: none, no mask of this series, crop to the body instead")
     check_predictions(table)
 
 

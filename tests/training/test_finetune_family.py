@@ -83,14 +83,17 @@ def test_prediction_reads_all_settings_and_gives_what_validation_gave(
     store: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     run = finetune(store, phantoms / "train.csv", "random", tmp_path / "run", ALL_AT_ONCE)
-    predictor = Predictor(run / "fold_0.safetensors")
+    predictor = Predictor(run / "fold_0.safetensors", gates="off")
     assert predictor.readout_args == ALL_AT_ONCE.readout
     assert predictor.test_flips == ("depth", "width")
     expected = pd.read_csv(run / "oof_predictions.csv", dtype={"patient_id": str, "series_id": str})
     for row in expected.to_dict("records"):
         graded = predictor(phantoms / "train_images" / row["patient_id"] / row["series_id"])
         np.testing.assert_allclose(list(graded.values()), [row[column] for column in CLASS_COLUMNS], atol=1e-5)
-    assert Predictor(run, flips=())(phantoms / "train_images" / row["patient_id"] / row["series_id"]) != graded
+    assert (
+        Predictor(run, flips=(), gates="off")(phantoms / "train_images" / row["patient_id"] / row["series_id"])
+        != graded
+    )
 
 
 @pytest.mark.parametrize("aggregator", [name for name in AGGREGATORS if name not in ("lstm", "gru")])
@@ -208,7 +211,7 @@ def test_the_command_takes_splits_slices_and_flips(
     assert (about["transductive"], about["fraction"]) == (False, 0.5)
     scan = phantoms / "train_images" / labels["patient_id"][0]
     out = ("--model", tmp_path / "run", "--out", tmp_path / "predictions.csv", "--test-flips", "depth")
-    assert run("predict", scan, *out)[0] == 0
+    assert run("predict", scan, *out, "--gates", "off")[0] == 0
 
 
 def test_pretraining_on_a_test_patient_is_refused(store: Path, phantoms: Path, tmp_path: Path) -> None:

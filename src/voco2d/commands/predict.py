@@ -1,14 +1,18 @@
-"""`voco2d predict`: grade raw scans."""
+"""`voco2d predict`: grade raw scans, once or as they come into a folder."""
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from voco2d.commands.tables import refuse_folder, write_table
+from voco2d.commands.tables import refuse_folder, write_table, write_text
 from voco2d.errors import UsageError
-from voco2d.inference.predictor import Predictor
+from voco2d.inference.predictor import STORED, Predictor, prediction_table
+from voco2d.inference.result_files import RunTimes, report_text, results_text
+from voco2d.inference.results import NOTICE
+from voco2d.inference.watch import Watcher, watch
 from voco2d.io.readers import ReadArgs
 from voco2d.io.source import Rejection
 
@@ -17,28 +21,81 @@ def run(options: argparse.Namespace) -> int:
     """Grade what can be read and count the rest; 1 where nothing could be graded.
 
     Raises:
-        UsageError: The output is a folder or lies in a store, the inputs hold no scan at all, or the folder of
-            masks is missing or of no use to the model.
+        UsageError: Options don't go together, the output is of the wrong kind or lies in a store, the inputs hold no
+            scan at all, or the folder of masks is missing or of no use to the model.
     """
+    if options.watch is None:
+        return _predict(options)
+    if options.inputs:
+        raise UsageError("--watch DIR takes no INPUT beside it; put scans into DIR")
+    if options.out.is_file():
+        raise UsageError(f"{options.out} is a file; with --watch, --out names a folder for results")
+    predictor = _load(options)
+    with Watcher(predictor, options.watch, options.out, options.quiet_seconds, write_text) as watcher:
+        print(f"watching {options.watch}; results: {options.out}. {NOTICE}", flush=True)
+        watch(watcher, max(0.2, min(5.0, options.quiet_seconds / 4)), options.once)
+        counts = watcher.counts()
+    print(f"{counts['done']} entries graded, {counts['failed']} failed, listed in {options.out / 'failed.csv'}")
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    if not options.inputs:
+        raise UsageError("no INPUT was named; give scans, or --watch DIR")
     refuse_folder(options.out)
+    results, report = _beside(options.out)
     if (options.out.parent / "store.json").is_file():
         raise UsageError(f"{options.out}: lies in a store, whose quarantine.csv it would replace; choose another --out")
-    read = None if options.identity_axes is None else ReadArgs(identity_axes=options.identity_axes)
-    predictor = Predictor(
-        options.model, device=options.device, read=read, masks=options.masks, flips=options.test_flips
-    )
-    predictions, rejections = predictor.predict_many(options.inputs)
-    if predictions.empty:
+    started = RunTimes.now()
+    begun = time.monotonic()
+    predictor = _load(options)
+    loading_s = time.monotonic() - begun
+    studies, rejections = predictor.predict_studies(options.inputs)
+    if not studies:
         reason = f"; {rejections[0].path}: {rejections[0].reason}" if rejections else ""
         inputs = ", ".join(str(path) for path in options.inputs)
         raise UsageError(f"no scan in {inputs}{reason}; give DICOM folders, NIfTI, NRRD, MetaImage or NumPy files")
-    write_table(options.out, predictions)
+    table = prediction_table(studies)
+    write_table(options.out, table)
+    write_text(results, results_text(studies))
+    times = RunTimes(started, RunTimes.now(), loading_s)
+    write_text(report, report_text(predictor, studies, rejections, times))
     quarantine = options.out.parent / "quarantine.csv"
     _write_quarantine(quarantine, rejections)
-    assessed = int((predictions["status"] == "assessed").sum())
+    assessed = int((table["status"] == "assessed").sum())
     skipped = f", {len(rejections)} files skipped, listed in {quarantine}" if rejections else ""
-    print(f"{assessed} series assessed, {len(predictions) - assessed} not assessed{skipped}; table: {options.out}")
+    gates = "" if predictor.gates == "refuse" else f", gates={predictor.gates}"
+    counts = f"{assessed} series assessed, {len(table) - assessed} not assessed{skipped}{gates}"
+    print(f"{counts}; table: {options.out}. {NOTICE}")
     return 0 if assessed else 1
+
+
+def _load(options: argparse.Namespace) -> Predictor:
+    read = None if options.identity_axes is None else ReadArgs(identity_axes=options.identity_axes)
+    given = options.calibration
+    calibration = STORED if given is None else None if given == Path("none") else given
+    return Predictor.load(
+        options.model,
+        device=options.device,
+        read=read,
+        masks=options.masks,
+        flips=options.test_flips,
+        precision=options.precision,
+        gates=options.gates,
+        calibration=calibration,
+        runtime=options.runtime,
+    )
+
+
+def _beside(out: Path) -> tuple[Path, Path]:
+    """Name the results and the report that go with a table.
+
+    Raises:
+        UsageError: The table's name is theirs.
+    """
+    if out.suffix == ".json":
+        raise UsageError(f"{out}: the table is a CSV, its JSON comes beside it; name for example predictions.csv")
+    return out.with_suffix(".json"), out.with_suffix(".report.json")
 
 
 def _write_quarantine(path: Path, rejections: Sequence[Rejection]) -> None:

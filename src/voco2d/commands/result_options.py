@@ -8,10 +8,43 @@ from voco2d.commands.option_types import count, out, source
 
 def predict(parser: argparse.ArgumentParser) -> None:
     """Add the options of `voco2d predict`."""
-    parser.add_argument("inputs", nargs="+", type=source, metavar="INPUT", help="raw scans: whatever `prepare` takes")
-    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="made by `voco2d finetune`")
-    parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of predictions")
+    parser.add_argument("inputs", nargs="*", type=source, metavar="INPUT", help="raw scans: whatever `prepare` takes")
+    parser.add_argument(
+        "--model",
+        action="append",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="run of `finetune`, a fold's weights, or package of `export`; given again, all are averaged",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="CSV", help="table of predictions; results and report come beside it"
+    )
+    parser.add_argument(
+        "--watch", type=source, metavar="DIR", help="grade what is put into DIR; --out is a folder then"
+    )
+    parser.add_argument(
+        "--quiet-seconds",
+        type=count,
+        default=30,
+        metavar="N",
+        help="how long files in DIR must stay the same first (default %(default)s)",
+    )
+    parser.add_argument("--once", action="store_true", help="with --watch: end when nothing waits")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default %(default)s")
+    parser.add_argument(
+        "--runtime", choices=("torch", "onnx"), help="engine (default: onnx for a package of `export`, else torch)"
+    )
+    parser.add_argument(
+        "--gates",
+        choices=("refuse", "flag", "off"),
+        default="refuse",
+        help="no number for scans unfit to be graded, a flagged one, or one without a look (default %(default)s)",
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="fitted scalers, or none (default: those of the run)"
+    )
     parser.add_argument("--masks", type=Path, metavar="DIR", help="organ masks, for a model of organ_crop=masks")
     parser.add_argument(
         "--test-flips",
@@ -70,6 +103,14 @@ def convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-patients", action="store_true", help="with --to hf: keep the digests of the patients seen in training"
     )
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def export(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `voco2d export`."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="made by `voco2d finetune`, or the weights of one fold")
+    out(parser, "folder for the package; it must not exist")
+    parser.add_argument("--license", default="unknown", metavar="SPDX", help="of the weights, for the card")
     parser.add_argument("--json", action="store_true", help="for machines")
 
 

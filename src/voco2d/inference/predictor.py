@@ -1,164 +1,354 @@
-"""Grades raw scans with a fine-tuned run; its folds are loaded once and averaged."""
+"""Grades raw scans with fine-tuned networks that are loaded once; says what must not be graded, and why."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, get_args
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 
-from voco2d.config import from_tree
-from voco2d.errors import CheckpointError, ConfigError, ReadError, Voco2dError
-from voco2d.evaluation.tables import ASSESSED, NOT_ASSESSED
+from voco2d.errors import ConfigError, ReadError, Voco2dError
+from voco2d.evaluation.scaler_file import read_scalers
+from voco2d.inference.gates import find_far, find_in_body, find_in_header, find_unreadable
+from voco2d.inference.probabilities import grade
+from voco2d.inference.results import DECIMALS, Finding, GateMode, SeriesResult, StudyResult, group_studies
+from voco2d.inference.runtime import Models, Slices, load_models
+from voco2d.io.body_part import read_body_part
 from voco2d.io.discover import Rejection, Source, discover
 from voco2d.io.readers import ReadArgs, read_source, read_volume
 from voco2d.io.volume import Volume
 from voco2d.logs import wordless
-from voco2d.models.checkpoint import Metadata, newest_weights
-from voco2d.models.classifier import Classifier, class_probabilities, load_classifier
-from voco2d.models.flip_average import check_flips, flip_averaged
+from voco2d.models.flips import check_flips
 from voco2d.preprocessing.organ_crop import NO_ORGAN_BOX, check_organ_crop
-from voco2d.preprocessing.preprocess import PreprocessArgs, prepare_volume, settings_tree
+from voco2d.preprocessing.preprocess import Prepared, PreprocessArgs, prepare_volume
 from voco2d.preprocessing.readout import ReadoutArgs, read_channels
 from voco2d.progress import track
 from voco2d.targets import CLASS_COLUMNS
 
 PREDICTION_COLUMNS: tuple[str, ...] = ("patient_id", "series_id", *CLASS_COLUMNS, "status", "reason")
 
-_DESCRIPTION = ("classifier", "preprocess", "read", "readout", "test_flips")
-"""Entries of the metadata in which all folds of a run must agree."""
+STORED: Final = "stored"
+"""Calibrate by the file stored with the run, if there is one."""
+
 _log = logging.getLogger(__name__)
 
-Args = TypeVar("Args")
-Row = dict[str, str | float]
+
+@dataclass(frozen=True)
+class ReadOut:
+    """A series as the networks see it.
+
+    Args:
+        prepared: The prepared volume, which leads back to the source.
+        slices: (S, C, H, W) float32, what `Runtime.logits` takes.
+    """
+
+    prepared: Prepared
+    slices: Slices
 
 
 class Predictor:
-    """The classifiers of a fine-tuning run with the preprocessing they were trained on.
+    """The networks of one or several fine-tuning runs with the preprocessing they were trained on.
+
+    A web server or a DICOM node loads one and calls `predict` for each study. It holds no state between calls.
 
     Args:
-        run: A run folder of `voco2d finetune`, or the weights of one fold.
+        run: A run folder of `voco2d finetune`, the weights of one fold, a package of `voco2d export`, several of
+            these, or loaded `Models`.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         read: How raw files are read; as the store that was trained on was read, by default.
         masks: Folder of organ masks, for a model that was trained with organ_crop=masks. A series without a mask is
-            cropped to the body, as it would have been for training; `predict_many` says so in its `reason`.
+            cropped to the body, as it would have been for training; its result says so.
         flips: Mirror images that are graded too, any of depth, height and width; as in training by default.
+        precision: fp32 or bf16.
+        gates: `refuse` gives no number where a gate finds something; `flag` gives it with what was found; `off` looks
+            at nothing. Whatever is not `refuse` is told in every result.
+        calibration: File of fitted scalers; `STORED` takes the run's own, None none.
+        runtime: Engine, a name of `voco2d.inference.runtime.RUNTIMES`; by default what the model was made for.
 
     Raises:
-        CheckpointError: There are no weights, they are damaged, or they are not those of a classifier.
-        ConfigError: The device is unknown or not there, a flip is unknown, or the model needs TotalSegmentator and
-            that is missing.
-        UsageError: The folder of masks does not exist, or the model was trained without masks.
+        CheckpointError: There are no weights, they are damaged, not those of a classifier, or of different settings.
+        ConfigError: The device, a flip, the precision, the engine or `gates` is unknown or not there, or the model
+            needs TotalSegmentator and that is missing.
+        UsageError: The folder of masks or the calibration does not exist, or the model was trained without masks.
+        LabelError: The calibration holds no scalers.
     """
 
     def __init__(
         self,
-        run: Path | str,
+        run: Path | str | Sequence[Path | str] | Models,
         device: str = "cpu",
         read: ReadArgs | None = None,
         masks: Path | None = None,
         flips: Sequence[str] | None = None,
+        precision: str = "fp32",
+        gates: GateMode = "refuse",
+        calibration: Path | str | None = STORED,
+        runtime: str | None = None,
     ) -> None:
-        self._device = _choose_device(device)
-        loaded = [load_classifier(path) for path in _fold_files(Path(run))]
-        description = _common_description([metadata for _, metadata in loaded], run)
-        self.read_args = read or _settings(ReadArgs, _read_tree(description["read"]), run)
-        self.preprocess_args = _settings(PreprocessArgs, settings_tree(description["preprocess"] or {}), run)
-        check_organ_crop(self.preprocess_args.organ_crop, masks)
+        if gates not in get_args(GateMode):
+            raise ConfigError(f"gates={gates} is not known; choose {', '.join(get_args(GateMode))}")
+        models = run if isinstance(run, Models) else load_models(_paths(run), device, precision, runtime)
+        self.models = models
+        self.settings = replace(models.settings, read=read or models.settings.read)
+        check_organ_crop(self.settings.preprocess.organ_crop, masks)
         self._masks = masks
-        self.readout_args = _settings(ReadoutArgs, description["readout"], run)
-        self.test_flips = tuple(description["test_flips"] or () if flips is None else flips)
+        self.test_flips = tuple(models.settings.test_flips if flips is None else flips)
         check_flips(self.test_flips)
-        self._classifiers: list[Classifier] = [classifier.to(self._device) for classifier, _ in loaded]
+        self.gates: GateMode = gates
+        self.precision = precision
+        self.calibration = models.calibration if calibration == STORED else _optional_path(calibration)
+        self.scalers = None if self.calibration is None else read_scalers(self.calibration)
+
+    @classmethod
+    def load(cls, paths: Sequence[Path | str], **options: Any) -> "Predictor":
+        """Load the networks of several runs; `options` are the keywords of the class."""
+        return cls(paths, **options)
+
+    @property
+    def read_args(self) -> ReadArgs:
+        """How raw files are read."""
+        return self.settings.read
+
+    @property
+    def preprocess_args(self) -> PreprocessArgs:
+        """How volumes are prepared."""
+        return self.settings.preprocess
+
+    @property
+    def readout_args(self) -> ReadoutArgs:
+        """What the networks see of a prepared volume."""
+        return self.settings.readout
 
     def __len__(self) -> int:
-        """Count the folds whose probabilities are averaged."""
-        return len(self._classifiers)
+        """Count the networks whose probabilities are averaged."""
+        return len(self.models.runtimes)
 
-    def __call__(self, path: Path | str) -> dict[str, float]:
-        """Grade the one volume at `path`.
+    def __call__(self, scan: Volume | Path | str) -> dict[str, float]:
+        """Grade one volume, in memory or the one at a path.
 
         Returns:
             The 13 class columns → probability; each target's classes sum to 1.
 
         Raises:
-            ReadError: There is no volume, or more than one, or it can't be graded.
+            ReadError: There is no volume, or more than one, or it can't be graded, or a gate refuses it.
         """
-        return self.predict_volume(read_volume(path, self.read_args))
+        volume = scan if isinstance(scan, Volume) else read_volume(scan, self.settings.read)
+        study = self._study([self._grade(volume)])
+        if study.probabilities is None:
+            raise ReadError(volume.source, f"not assessed: {study.reason}")
+        return study.probabilities
 
-    def predict_source(self, source: Source) -> dict[str, float]:
-        """Grade one discovered series; otherwise as `__call__`."""
-        volume, _ = read_source(source, self.read_args)
-        return self.predict_volume(volume)
+    def predict(self, scan: Volume | Path | str) -> StudyResult:
+        """Grade one study: a volume in memory, or all series of one study at a path.
 
-    def predict_volume(self, volume: Volume) -> dict[str, float]:
-        """Grade a volume in memory; otherwise as `__call__`."""
-        return self._grade(volume)[0]
+        A series that can't be read or graded is part of the answer, with its reason.
 
-    def _grade(self, volume: Volume) -> tuple[dict[str, float], str]:
-        """Return the probabilities, and what to say about the crop to organs if that was asked for."""
-        prepared = prepare_volume(volume, self.preprocess_args, masks=self._masks)
-        slices = read_channels(prepared.hu, self.readout_args)
-        probabilities = self._probabilities(slices)
-        if not np.isfinite(probabilities).all():
-            raise ReadError(volume.source, "the classifier's answer is not finite")
-        uncropped = [note for note in prepared.notes if note.startswith(NO_ORGAN_BOX)]
-        return dict(zip(CLASS_COLUMNS, probabilities.tolist(), strict=True)), "; ".join(uncropped)
+        Raises:
+            ReadError: There is no series at the path, or series of several studies.
+            UsageError: The path does not exist.
+        """
+        if isinstance(scan, Volume):
+            return self._study([self._safely(lambda: self._grade(scan), _unnamed(scan, self.gates))])
+        studies, rejections = self.predict_studies([Path(scan)])
+        if not studies:
+            reason = f" ({rejections[0].reason})" if rejections else ""
+            raise ReadError(scan, f"no CT series in it{reason}")
+        if len(studies) > 1:
+            raise ReadError(scan, f"holds {len(studies)} studies; give one of them, or use predict_studies")
+        return studies[0]
 
-    def predict_many(self, inputs: Sequence[Path]) -> tuple[pd.DataFrame, list[Rejection]]:
-        """Grade every series found under `inputs`; one that can't be graded never stops the others.
+    def predict_studies(self, inputs: Sequence[Path]) -> tuple[list[StudyResult], list[Rejection]]:
+        """Grade every study found under `inputs`; one that can't be graded never stops the others.
 
         Args:
             inputs: Whatever `voco2d prepare` takes.
 
         Returns:
-            `PREDICTION_COLUMNS`, one row a series, the classes empty and `reason` filled where it was not assessed
-            (where it was, `reason` only tells of a missing organ mask); and the files that belong to no row.
+            The studies in the order they were found in, and the files that belong to none.
 
         Raises:
             UsageError: An input does not exist.
         """
         sources, rejections = discover(inputs)
-        rows = []
+        series: list[SeriesResult] = []
         for source in track(sources, "predicting"):
-            row, rejected = self._row(source)
-            rows += row
+            results, rejected = self.predict_source(source)
+            series += results
             rejections = [*rejections, *rejected]
-        return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS)), rejections
+        return group_studies(series, self.scalers), rejections
 
-    def _row(self, source: Source) -> tuple[list[Row], list[Rejection]]:
-        """Return the table row of one series, or none and a rejection where nobody knows whose it is."""
-        patient_id, series_id = source.patient_id, source.series_id
+    def predict_many(self, inputs: Sequence[Path]) -> tuple[pd.DataFrame, list[Rejection]]:
+        """Do as `predict_studies`; return `prediction_table` in place of the studies."""
+        studies, rejections = self.predict_studies(inputs)
+        return prediction_table(studies), rejections
+
+    def predict_source(self, source: Source) -> tuple[list[SeriesResult], list[Rejection]]:
+        """Grade one discovered series.
+
+        Returns:
+            Its result, or none where nobody knows whose it is; and what of its files could not be read.
+        """
+        begun = time.perf_counter()
         rejected: tuple[Rejection, ...] = ()
+        known = SeriesResult(
+            source.patient_id or "", source.study_id or "", source.series_id or "", self.gates, source=str(source.path)
+        )
         try:
-            volume, rejected = read_source(source, self.read_args)
-            patient_id, series_id = volume.patient_id, volume.series_id
-            graded, remark = self._grade(volume)
+            volume, rejected = read_source(source, self.settings.read)
+            read_seconds = time.perf_counter() - begun
+            known = _unnamed(volume, self.gates)
         except Exception as error:
-            # whatever a damaged file makes a decoder raise, the other inputs must still be graded
-            _log.debug("%s\n%s", source.path, wordless(error))
-            reason = _reason(error)
-            if not patient_id:
-                return [], [*rejected, Rejection(str(source.path), reason)]
-            return [_ids(patient_id, series_id) | {"status": NOT_ASSESSED, "reason": reason}], list(rejected)
-        return [_ids(patient_id, series_id) | graded | {"status": ASSESSED, "reason": remark}], list(rejected)
+            result = _failed(error, known)
+        else:
+            body_part = "" if self.gates == "off" else read_body_part(source)
+            result = self._safely(lambda: self._grade(volume, body_part), known)
+            result = replace(result, seconds={"read": read_seconds, **result.seconds})
+        if not result.patient_id:
+            return [], [*rejected, Rejection(str(source.path), result.error)]
+        return [result], list(rejected)
 
-    @torch.inference_mode()
-    def _probabilities(self, slices: Float[np.ndarray, "S C H W"]) -> Float[np.ndarray, " classes"]:
-        volume = torch.from_numpy(slices)[None].to(self._device)  # (1, S, C, H, W)
-        graded = [flip_averaged(classifier, volume, self.test_flips) for classifier in self._classifiers]
-        folds = [class_probabilities(logits)[0] for logits in graded]
-        return torch.stack(folds).mean(dim=0).cpu().numpy()
+    def read_out(self, volume: Volume) -> ReadOut:
+        """Prepare a volume and take from it what the networks see.
+
+        Raises:
+            ReadError: There is no body in it.
+        """
+        prepared = prepare_volume(volume, self.settings.preprocess, masks=self._masks)
+        return ReadOut(prepared, read_channels(prepared.hu, self.settings.readout))
+
+    def _study(self, series: Sequence[SeriesResult]) -> StudyResult:
+        return group_studies(series, self.scalers)[0]
+
+    def _grade(self, volume: Volume, body_part: str = "") -> SeriesResult:
+        """Prepare, look, grade; the gates that look at pixels come before the networks, which cost most."""
+        clock = _Clock()
+        checks = self.gates != "off"
+        findings = find_unreadable(volume) if checks else []
+        result = replace(_unnamed(volume, self.gates), geometry=_geometry(volume, None))
+        if self._stops(findings):
+            return replace(result, findings=tuple(findings), seconds=clock.seconds)
+        seen = self.read_out(volume)
+        clock.stop("prepare")
+        if checks:
+            findings += find_in_body(volume, seen.prepared, self.settings.preprocess)
+            findings += find_in_header(body_part, findings)
+        clock.stop("gates")
+        result = replace(
+            result,
+            geometry=_geometry(volume, seen.prepared),
+            remarks=tuple(note for note in seen.prepared.notes if note.startswith(NO_ORGAN_BOX)),
+        )
+        if self._stops(findings):
+            return replace(result, findings=tuple(findings), seconds=clock.seconds)
+        folds, distances = self._ask(seen.slices)
+        clock.stop("model")
+        if not np.isfinite(folds).all():
+            raise ReadError(volume.source, "the classifier's answer is not finite")
+        if checks:
+            findings += find_far(distances)
+        return replace(
+            result,
+            folds=None if self._stops(findings) else folds,
+            findings=tuple(findings),
+            distances=tuple(distances),
+            seconds=clock.seconds,
+        )
+
+    def _ask(self, slices: Slices) -> tuple[Float[np.ndarray, "K classes"], list[float]]:
+        """Return each network's probabilities, and its feature distance as a share of the threshold."""
+        rows, ratios = [], []
+        for runtime in self.models.runtimes:
+            probabilities, features = grade(runtime, slices, self.test_flips)
+            rows.append(probabilities)
+            if runtime.feature_distance is not None and features is not None:
+                ratios.append(runtime.feature_distance.ratio(features))
+        return np.stack(rows), ratios
+
+    def _stops(self, findings: Sequence[Finding]) -> bool:
+        return self.gates == "refuse" and any(finding.refuses for finding in findings)
+
+    def _safely(self, grade_it: Callable[[], SeriesResult], known: SeriesResult) -> SeriesResult:
+        try:
+            return grade_it()
+        except Exception as error:
+            return _failed(error, known)
 
 
-def _ids(patient_id: str, series_id: str | None) -> Row:
-    return {"patient_id": patient_id, "series_id": series_id or ""}
+def prediction_table(studies: Sequence[StudyResult]) -> pd.DataFrame:
+    """Lay out results as `PREDICTION_COLUMNS`, one row a series; classes are empty where it was not assessed."""
+    return pd.DataFrame(prediction_rows(studies), columns=list(PREDICTION_COLUMNS))
 
 
-def _reason(error: Exception) -> str:
+def prediction_rows(studies: Sequence[StudyResult]) -> list[dict[str, str | float]]:
+    """Return the rows of `prediction_table`; where nothing was assessed the classes are left out."""
+    return [_row(study, entry) for study in studies for entry in study.series]
+
+
+def _row(study: StudyResult, entry: SeriesResult) -> dict[str, str | float]:
+    probabilities, _ = study.series_answer(entry)
+    return {
+        "patient_id": entry.patient_id,
+        "series_id": entry.series_id,
+        **{name: round(value, DECIMALS) for name, value in (probabilities or {}).items()},
+        "status": entry.status,
+        "reason": entry.reason,
+    }
+
+
+class _Clock:
+    """Measures the steps of one series, seconds by name."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        return dict(self._seconds)
+
+    def stop(self, step: str) -> None:
+        now = time.perf_counter()
+        self._seconds[step] = now - self._last
+        self._last = now
+
+
+def _paths(run: Path | str | Sequence[Path | str]) -> list[Path]:
+    given = [run] if isinstance(run, str | Path) else list(run)
+    if not given:
+        raise ConfigError("no model was named; give at least one run folder or weights file")
+    return [Path(path) for path in given]
+
+
+def _optional_path(path: Path | str | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _unnamed(volume: Volume, gates: GateMode) -> SeriesResult:
+    """Start the result of a volume."""
+    return SeriesResult(volume.patient_id, volume.study_id, volume.series_id, gates, source=volume.source)
+
+
+def _geometry(volume: Volume, prepared: Prepared | None) -> dict[str, Any]:
+    notes = volume.notes if prepared is None else (*volume.notes, *prepared.notes)
+    return {
+        "slices": volume.hu.shape[0],
+        "spacing_mm": [round(step, 4) for step in volume.spacing_mm],
+        "coverage_mm": [round(extent, 1) for extent in volume.coverage_mm],
+        "notes": list(notes),
+    }
+
+
+def _failed(error: Exception, known: SeriesResult) -> SeriesResult:
+    """Turn whatever a damaged file made a decoder raise into a result, so that other inputs are still graded."""
+    _log.debug("%s", wordless(error))
+    return replace(known, error=failure_reason(error))
+
+
+def failure_reason(error: Exception) -> str:
     """Say why, without a path; errors that are not ours keep their words to themselves, which may hold identifiers."""
     if isinstance(error, ReadError):
         return error.reason
@@ -167,42 +357,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "could not be graded, in a way that was not foreseen; --verbose tells where it failed"
-
-
-def _fold_files(run: Path) -> list[Path]:
-    if not run.is_dir():
-        return [run]
-    return sorted(run.glob("fold_*.safetensors")) or [newest_weights(run)]
-
-
-def _common_description(folds: Sequence[Metadata], run: Path | str) -> Mapping[str, Any]:
-    first = {key: folds[0].get(key) for key in _DESCRIPTION}
-    if any({key: fold.get(key) for key in _DESCRIPTION} != first for fold in folds):
-        raise CheckpointError(f"{run}: its folds were trained with different settings; name one fold's weights")
-    return first
-
-
-def _read_tree(tree: Any) -> Any:
-    """Complete the reading of a run of an earlier version, which corrected no tilt."""
-    return {"correct_tilt": False, **tree} if tree else tree
-
-
-def _settings(cls: type[Args], tree: Any, run: Path | str) -> Args:
-    try:
-        return from_tree(cls, tree or {})
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{run}: its settings are not known here ({error}); use the version that wrote it"
-        ) from error
-
-
-def _choose_device(device: str) -> torch.device:
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return torch.device("cuda" if gpus else "cpu")
-    name, _, number = device.partition(":")
-    if name not in ("cpu", "cuda") or (number and not number.isdecimal()):
-        raise ConfigError(f"device={device} is not known; choose auto, cpu, cuda or cuda:N")
-    if name == "cuda" and int(number or 0) >= gpus:
-        raise ConfigError(f"device={device}: torch sees {gpus} GPUs here; choose device=cpu or auto")
-    return torch.device(device)

@@ -14,6 +14,7 @@ from voco2d.errors import CheckpointError, ConfigError, UsageError
 from voco2d.models.aggregators import AggregatorArgs, build_aggregator
 from voco2d.models.backbones import build_backbone
 from voco2d.models.checkpoint import Metadata, read_weights
+from voco2d.models.feature_distance import PREFIX, FeatureDistance
 from voco2d.models.pooling import POOLINGS, check_pooling
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 
@@ -94,7 +95,11 @@ class Classifier(nn.Module):
             Target name → logits (B, number of its classes); with `slice_targets` also `SLICE_LOGITS` → (B, S, their
             number).
         """
-        states = self.aggregator.states(self.slice_features(volumes))
+        return self.grade_features(self.slice_features(volumes))
+
+    def grade_features(self, vectors: Float[Tensor, "B S D"]) -> dict[str, Float[Tensor, "B ..."]]:
+        """Grade volumes by what `slice_features` gave; the result is that of `forward`."""
+        states = self.aggregator.states(vectors)
         features = self.dropout(self.aggregator.reduce(states))
         logits = {name: head(features) for name, head in self.heads.items()}
         if self.args.slice_targets:
@@ -128,6 +133,12 @@ def load_classifier(path: Path) -> tuple[Classifier, Metadata]:
     Raises:
         CheckpointError: The file is missing or damaged, holds something else, or grades other targets.
     """
+    classifier, metadata, _ = load_graded(path)
+    return classifier, metadata
+
+
+def load_graded(path: Path) -> tuple[Classifier, Metadata, FeatureDistance | None]:
+    """Do as `load_classifier`; also return what was fitted on its training volumes, None where nothing was."""
     state, metadata = read_weights(path)
     if metadata.get("kind") != CLASSIFIER_KIND:
         raise CheckpointError(
@@ -137,13 +148,16 @@ def load_classifier(path: Path) -> tuple[Classifier, Metadata]:
     targets = {name: list(target.classes) for name, target in TARGETS.items()}
     if metadata.get("targets") != targets:
         raise CheckpointError(f"{path}: grades {metadata.get('targets')}, not {targets}; use the version that wrote it")
+    network = {name: tensor for name, tensor in state.items() if not name.startswith(PREFIX)}
     try:
         classifier = Classifier(from_tree(ClassifierArgs, metadata["classifier"]))
-        classifier.load_state_dict(state, strict=True)
-    except (KeyError, RuntimeError, UsageError) as error:
+        classifier.load_state_dict(network, strict=True)
+        beside = {name: tensor.numpy() for name, tensor in state.items() if name not in network}
+        distance = FeatureDistance.from_arrays(beside)
+    except (KeyError, RuntimeError, ValueError, UsageError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: doesn't fit its own description ({reason}); train it again") from error
-    return classifier.eval(), metadata
+    return classifier.eval(), metadata, distance
 
 
 def _num_features(backbone: nn.Module) -> int:

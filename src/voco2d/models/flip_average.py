@@ -1,27 +1,14 @@
 """Grading a volume and its mirror images, and averaging what comes out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from voco2d.errors import ConfigError
+from voco2d.models.flips import FLIP_AXES as FLIP_AXES
+from voco2d.models.flips import check_flips as check_flips
 from voco2d.targets import TARGETS
-
-FLIP_AXES: Mapping[str, int] = {"depth": 1, "height": 3, "width": 4}
-"""What can be mirrored → its axis in (B, S, C, H, W)."""
-
-
-def check_flips(flips: Sequence[str]) -> None:
-    """Refuse unknown names.
-
-    Raises:
-        ConfigError: The message lists the known ones.
-    """
-    unknown = [name for name in flips if name not in FLIP_AXES]
-    if unknown or len(set(flips)) < len(flips):
-        raise ConfigError(f"test_flips={list(flips)}: choose each of {', '.join(FLIP_AXES)} at most once, or none: []")
 
 
 def flip_averaged(

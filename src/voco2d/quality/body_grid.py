@@ -81,6 +81,13 @@ def body_grid(prepared: Prepared, spacing_mm: Millimetres3) -> BodyGrid:
     return BodyGrid(hu=hu, spacing_mm=coarse_mm, body=body, lungs=_lungs(hu, body, coarse_mm))
 
 
+def cut_share(grid: BodyGrid) -> float:
+    """Share of the slices on which the body touches a side of its box along a line of at least 40 mm."""
+    rows = max(1, round(40 / grid.spacing_mm[1]))
+    touching = (grid.body[:, :, 0].sum(axis=1) >= rows) | (grid.body[:, :, -1].sum(axis=1) >= rows)
+    return float(touching.mean())
+
+
 def _body(hu: Float32[np.ndarray, "Z H W"]) -> Mask3:
     threshold = max(BODY_HU, float(hu.min()))
     solid = _largest(hu > threshold)

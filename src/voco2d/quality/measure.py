@@ -12,7 +12,7 @@ from scipy import ndimage
 from voco2d.io.volume import Volume
 from voco2d.preprocessing.preprocess import Prepared
 from voco2d.quality.anatomy import UNKNOWN, Anatomy, find_anatomy
-from voco2d.quality.body_grid import BodyGrid, body_grid, prepared_spacing_mm
+from voco2d.quality.body_grid import BodyGrid, body_grid, cut_share, prepared_spacing_mm
 from voco2d.quality.flags import find_flags, is_organ_crop
 from voco2d.quality.histogram import COLUMNS as BIN_COLUMNS
 from voco2d.quality.histogram import PERCENTILES, count_values, histogram, peak_hu, percentile
@@ -170,7 +170,7 @@ def _tissue(prepared: Prepared, grid: BodyGrid, counts: Int64[np.ndarray, " valu
     columns = np.flatnonzero(grid.body.any(axis=(0, 1)))
     return _Tissue(
         body_share=float(grid.body.mean()),
-        cut_share=_cut_share(grid),
+        cut_share=cut_share(grid),
         body_width_mm=float(columns.size * grid.spacing_mm[2]),
         air_share=float((prepared.hu < -900).mean()),
         lung_share=float(grid.lungs.sum() / count),
@@ -182,13 +182,6 @@ def _tissue(prepared: Prepared, grid: BodyGrid, counts: Int64[np.ndarray, " valu
         soft_peak_hu=peak_hu(counts, -30, 180),
         bright_ml=_bright_ml(grid),
     )
-
-
-def _cut_share(grid: BodyGrid) -> float:
-    """Share of the slices on which the body touches a side of its box along a line of at least 40 mm."""
-    rows = max(1, round(40 / grid.spacing_mm[1]))
-    touching = (grid.body[:, :, 0].sum(axis=1) >= rows) | (grid.body[:, :, -1].sum(axis=1) >= rows)
-    return float(touching.mean())
 
 
 def _bright_ml(grid: BodyGrid) -> float:

@@ -17,6 +17,7 @@ from voco2d.progress import Progress
 from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.assignment import Assignment, assign, is_transductive, refuse_seen
+from voco2d.training.calibration_fit import write_calibration
 from voco2d.training.continuation import recorded_inputs, refuse_other_run
 from voco2d.training.fast_path import memory_given_back
 from voco2d.training.finetune_args import MAY_CHANGE
@@ -128,6 +129,7 @@ def _train_and_grade(
         "test_flips": list(args.test_flips),
     }
     write_scores(run, finished, dataset.cohort.labels, about)
+    write_calibration(run, pd.concat(finished.values(), ignore_index=True), dataset.cohort.labels)
     describe_tables(run, about)
 
 

@@ -23,6 +23,7 @@ from voco2d.progress import Progress
 from voco2d.targets import CLASS_COLUMNS
 from voco2d.training.fold_plan import FoldPlan
 from voco2d.training.fold_step import FoldStep, predict_rows
+from voco2d.training.gate_fit import add_feature_distance
 from voco2d.training.initialisation import Initialisation
 from voco2d.training.out_of_fold import patient_scores, prediction_table, weights_path
 from voco2d.training.pretrain_checkpoint import save_tensors
@@ -97,6 +98,7 @@ class FoldTraining:
         if left:
             _log.info("fold %d stopped after epoch %d: its loss fell no more", self._plan.number, self._epoch)
         progress.advance(left * self._plan.steps_per_epoch)
+        add_feature_distance(weights_path(self._run.path, self._plan.number), self._plan, self._fabric, self._dataset)
         return prediction_table(self._dataset.cohort, self._plan.held_out, self._selection.probabilities.numpy())
 
     def resume(self) -> None:

@@ -1,0 +1,102 @@
+"""What a watched folder's entries have come to, in one SQLite file that outlives crashes at any moment."""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from voco2d.errors import StoreError
+
+State = Literal["running", "done", "failed"]
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS entries (
+    name TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    rows TEXT NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder below the watched one.
+
+    Args:
+        name: Its name.
+        fingerprint: Of its files when it was taken up.
+        state: `running` until the end is known: after a crash it is begun again.
+        attempts: How often it was begun with this fingerprint.
+        reason: Why it failed, or empty.
+        rows: Its rows of the prediction table.
+    """
+
+    name: str
+    fingerprint: str
+    state: State
+    attempts: int
+    reason: str = ""
+    rows: Sequence[Mapping[str, Any]] = ()
+
+
+class WatchLedger:
+    """Entries by name, kept in a file; each change is on disk before the call returns.
+
+    Args:
+        path: The SQLite file; its folder exists.
+
+    Raises:
+        StoreError: The file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with closing(self._open()) as database, database:
+                database.execute(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path}: damaged; delete it, and all that is there is graded again") from error
+
+    def entries(self) -> dict[str, Entry]:
+        """Return all entries by name, in the order of their names."""
+        with closing(self._open()) as database:
+            found = database.execute("SELECT * FROM entries ORDER BY name").fetchall()
+        return {
+            name: Entry(name, fingerprint, state, attempts, reason, json.loads(rows))
+            for name, fingerprint, state, attempts, reason, rows in found
+        }
+
+    def begin(self, name: str, fingerprint: str) -> int:
+        """Note that an entry is taken up; return how often that was with this fingerprint."""
+        known = self.entries().get(name)
+        attempts = known.attempts + 1 if known is not None and known.fingerprint == fingerprint else 1
+        self._write(Entry(name, fingerprint, "running", attempts))
+        return attempts
+
+    def finish(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Note that an entry's results are written."""
+        self._end(name, "done", "", rows)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Note that an entry can't be graded."""
+        self._end(name, "failed", reason, ())
+
+    def _end(self, name: str, state: State, reason: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        begun = self.entries()[name]
+        self._write(Entry(name, begun.fingerprint, state, begun.attempts, reason, rows))
+
+    def _write(self, entry: Entry) -> None:
+        values = (*vars(entry).values(),)[:5]
+        with closing(self._open()) as database, database:
+            database.execute(
+                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", (*values, json.dumps(list(entry.rows)))
+            )
+
+    def _open(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=30)
