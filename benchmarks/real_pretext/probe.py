@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,18 @@ class Prediction:
     organ: str
     slices: np.ndarray
     score: Float[np.ndarray, " n"]
+
+    def rows(self, patient: LabelledSlices) -> Iterator[dict[str, Any]]:
+        """Yield a row a tested slice for the table that `scores` takes; patient, start and seed are still missing."""
+        for z, score in zip(self.slices.tolist(), self.score.tolist(), strict=True):
+            yield {
+                "reading": self.reading,
+                "organ": self.organ,
+                "slice": z,
+                "block": int(patient.block[z]),
+                "present": int(patient.present[self.organ][z]),
+                "score": score,
+            }
 
 
 @torch.no_grad()

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from draw import draw
-from presence import PATIENTS, SIDE, LabelledSlices, read_slices
-from probe import Prediction, features, predict, settle_norms
+from presence import PATIENTS, SIDE, read_slices
+from probe import features, predict, settle_norms
 from scores import HERE, write_results
 from voco2d.config import resolve
 from voco2d.data.cohort import patient_digests
@@ -98,21 +98,9 @@ def _predictions(data: Path, store: VolumeStore, runs: Path) -> Iterator[dict[st
                 settle_norms(backbone, store, PATIENTS[tested].never_seen)
                 found = {name: features(backbone, patient) for name, patient in patients.items()}
                 for prediction in predict(tested, patients, found):
-                    rows = _rows(prediction, patients[tested])
+                    rows = prediction.rows(patients[tested])
                     yield from ({**row, "patient": tested, "start": start, "seed": seed} for row in rows)
                 _log.warning("seed %d, without %s: %s is probed", seed, tested, start)
-
-
-def _rows(prediction: Prediction, patient: LabelledSlices) -> Iterator[dict[str, Any]]:
-    for z, score in zip(prediction.slices.tolist(), prediction.score.tolist(), strict=True):
-        yield {
-            "reading": prediction.reading,
-            "organ": prediction.organ,
-            "slice": z,
-            "block": int(patient.block[z]),
-            "present": int(patient.present[prediction.organ][z]),
-            "score": score,
-        }
 
 
 def _backbone(store: VolumeStore, runs: Path, tested: str, start: str, seed: int) -> nn.Module:

@@ -2,6 +2,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,17 +13,17 @@ PATIENTS = ("first", "second", "third")
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"real_pretext_{name}", FOLDER / f"{name}.py")
+    """Load a file of the benchmark under the name by which the others import it."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
-scores = load("scores")
-presence = load("presence")
+scores, presence, probe = load("scores"), load("presence"), load("probe")
 
 
 def predictions(slices: int = 400) -> pd.DataFrame:
@@ -57,6 +58,45 @@ def test_perfect_scores_are_1_and_noise_is_chance() -> None:
     assert difference["interval"][0] > 0.3
     assert area["single"]["first"]["liver"]["perfect"] == [1, 1]
     assert area["single"]["first"]["liver"]["present"] == 200
+
+
+def made_up(organs: dict[str, tuple[int, int]], slices: int = 200) -> Any:
+    z = np.arange(slices)
+    present = {organ: (z >= first) & (z < last) for organ, (first, last) in organs.items()}
+    return presence.LabelledSlices(np.zeros((slices, 1, 1), np.float32), present, z // 10)
+
+
+def test_the_probe_finds_what_features_know_and_nothing_in_noise() -> None:
+    generator = np.random.default_rng(0)
+    organs = {"liver": (0, 100), "spleen": (30, 120), "everywhere": (0, 200)}
+    patients = {name: made_up(organs) for name in PATIENTS}
+    rows = []
+    for start in ("noise", "perfect"):
+        found = {}
+        for name, patient in patients.items():
+            known = np.stack(list(patient.present.values()), axis=1).astype(np.float32)
+            found[name] = generator.normal(size=(200, 8)).astype(np.float32)
+            if start == "perfect":
+                found[name][:, : known.shape[1]] += 20 * known
+        for tested, patient in patients.items():
+            for prediction in probe.predict(tested, patients, found):
+                rows += [{**row, "patient": tested, "start": start, "seed": 0} for row in prediction.rows(patient)]
+    table = pd.DataFrame(rows)
+    assert set(table["organ"]) == {"liver", "spleen"}  # of the third no slice without it was seen
+    assert set(table.loc[table["reading"] == "mixed", "block"] % 2) == {1}
+    for found in scores.summarise(table, draws=200).values():
+        assert found["roc_auc"]["macro"]["perfect"]["value"] == 1
+        assert found["average_precision"]["macro"]["perfect"]["value"] == 1
+        assert found["roc_auc"]["macro"]["noise"]["value"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_tested_patient_is_not_learnt_from() -> None:
+    patients = {name: made_up({"liver": (0, 100)}) for name in PATIENTS}
+    found = {name: patient.present["liver"][:, None].astype(np.float32) for name, patient in patients.items()}
+    found["third"] = 1 - found["third"]  # whoever learnt from it would not be all wrong
+    left_out, _ = probe.predict("third", patients, found)
+    truth = patients["third"].present["liver"]
+    assert left_out.score[truth].max() < left_out.score[~truth].min()
 
 
 def test_patients_that_differ_widen_the_interval() -> None:
