@@ -1,19 +1,17 @@
 """Draws the scores of the starts, each single value and the means with their intervals."""
 
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scores import HERE
-
-IMAGES = HERE.parents[1] / "docs" / "images"
 COLORS = {"random": "#777777", "simclr": "#D55E00", "voco2d": "#0072B2"}
 TITLES = {"left_out": "patient left out", "mixed": "other blocks of the patient known"}
 
 
-def draw(results: dict[str, Any]) -> None:
-    """Draw `docs/images/real_pretext.png`: ROC areas of both readings, and differences from random."""
+def draw(results: dict[str, Any], out: Path) -> None:
+    """Draw ROC areas of both readings, and paired differences, to the file `out`."""
     readings = results["readings"]
     rows = max(_rows(readings[reading]["roc_auc"]) for reading in TITLES)
     figure = Figure(figsize=(12, 1.6 + 0.3 * rows), layout="constrained")
@@ -25,7 +23,7 @@ def draw(results: dict[str, Any]) -> None:
     for place in axes:
         place.spines[["top", "right"]].set_visible(False)
         place.tick_params(labelsize=8)
-    figure.savefig(IMAGES / "real_pretext.png", dpi=110)
+    figure.savefig(out, dpi=110)
 
 
 def _rows(score: dict[str, Any]) -> int:

@@ -2,8 +2,8 @@
 
     VOCO2D_REAL_DATA=DATA python benchmarks/real_pretext/run.py WORK
 
-Runs that are there are kept, and one that was interrupted goes on. Results: `predictions.csv.gz` and `results.json`
-beside this file and `docs/images/real_pretext.png`.
+Runs that are there are kept, and one that was interrupted goes on. Results: `predictions.csv.gz`, `results.json` and
+`results.md` beside this file, and `docs/images/real_pretext.png`.
 """
 
 import json
@@ -20,10 +20,10 @@ import timm
 import torch
 from torch import nn
 
-from draw import draw
 from presence import PATIENTS, SIDE, read_slices
 from probe import features, predict, settle_norms
-from scores import HERE, write_results
+from publish import publish
+from scores import HERE
 from voco2d.config import resolve
 from voco2d.data.cohort import patient_digests
 from voco2d.io.source import ReadArgs
@@ -77,7 +77,7 @@ def main() -> None:
         "starts": STARTS,
         "pretraining": _told(store, work / "runs"),
     }
-    draw(write_results(HERE / "predictions.csv.gz", facts))
+    publish(facts)
 
 
 def _args(start: str, seed: int) -> PretrainArgs:
@@ -85,7 +85,10 @@ def _args(start: str, seed: int) -> PretrainArgs:
 
 
 def _run(runs: Path, tested: str, start: str, seed: int) -> Path:
-    return runs / f"without_{tested}" / f"{start}_{seed}"
+    """Return the run's folder, which tested patients share whose pretraining leaves out the same."""
+    never_seen = PATIENTS[tested].never_seen
+    first = next(name for name, patient in PATIENTS.items() if patient.never_seen == never_seen)
+    return runs / f"without_{first}" / f"{start}_{seed}"
 
 
 def _predictions(data: Path, store: VolumeStore, runs: Path) -> Iterator[dict[str, Any]]:

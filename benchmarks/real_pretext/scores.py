@@ -1,12 +1,9 @@
 """Scores predicted organ presence: single values, means, and intervals by patient and block of slices.
 
-    python benchmarks/real_pretext/scores.py      # results.json and the figure again, from predictions.csv.gz
-
 A table of predictions has a row a slice, organ, start and seed: `reading`, `patient`, `organ`, `slice`, `block`,
 `start`, `seed`, `present` (0/1) and `score`.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -131,22 +128,3 @@ def _mean(values: np.ndarray) -> np.ndarray:
 def _interval(drawn: np.ndarray) -> list[float]:
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return [float(low), float(high)]
-
-
-def write_results(predictions: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Score a file of predictions into `results.json` beside this file; `facts` go first."""
-    results = {**facts, "draws": DRAWS, "readings": summarise(pd.read_csv(predictions))}
-    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    return results
-
-
-def main() -> None:
-    """Score what is there again, and draw."""
-    from draw import draw
-
-    facts = {key: value for key, value in json.loads((HERE / "results.json").read_text()).items() if key != "readings"}
-    draw(write_results(HERE / "predictions.csv.gz", facts))
-
-
-if __name__ == "__main__":
-    main()

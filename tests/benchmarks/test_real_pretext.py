@@ -23,7 +23,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-scores, presence, probe = load("scores"), load("presence"), load("probe")
+scores, presence, probe, table, draw = (load(name) for name in ("scores", "presence", "probe", "table", "draw"))
 
 
 def predictions(slices: int = 400) -> pd.DataFrame:
@@ -115,6 +115,21 @@ def test_draws_without_a_class_are_left_out_and_counted() -> None:
     found = scores.summarise(table, draws=300)["left_out"]["roc_auc"]
     assert 100 < found["undefined_draws"] < 200
     assert found["macro"]["perfect"]["interval"] == [1, 1]
+
+
+def test_tables_and_figure_show_both_readings(tmp_path: Path) -> None:
+    rows = predictions(40)
+    rows["start"] = rows["start"].map({"noise": "random", "perfect": "voco2d"})
+    rows = pd.concat([rows, rows[rows["start"] == "random"].assign(start="simclr")])
+    both = pd.concat([rows, rows.assign(reading="mixed")])
+    results = {"readings": scores.summarise(both, draws=50)}
+    table.write_table(results, tmp_path / "results.md")
+    draw.draw(results, tmp_path / "figure.png")
+    told = (tmp_path / "results.md").read_text()
+    assert told.count("| `voco2d` | 1.00 (1.00 to 1.00); 1.00, 1.00 |") == 2
+    assert "| `simclr` − `random` | 0.00 (0.00 to 0.00); 0.00, 0.00; holds 0 |" in told
+    assert "does not hold 0" in told
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 @pytest.mark.realdata
