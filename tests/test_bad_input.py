@@ -5,6 +5,8 @@ Each goes through the command line, as a user would meet it.
 
 import errno
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -294,7 +296,7 @@ def test_full_disk_while_the_store_is_written(
 
 def test_a_store_without_volumes(run: Run, tmp_path: Path) -> None:
     code, _, error = run("pretrain", tmp_path, "--out", tmp_path / "run", *PRETRAIN)
-    assert code == 1
+    assert code == 2
     assert "voco2d prepare" in error
 
 
@@ -426,3 +428,43 @@ def test_the_value_of_an_option_is_no_setting(run: Run, store: Path, tmp_path: P
     out = tmp_path / "lr=3"
     assert run("pretrain", store, "--out", out, *PRETRAIN)[0] == 0
     assert out.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("pretrain", "NOWHERE", "--out", "RUN"), "no store there; make one with"),
+        (("finetune", "NOWHERE", "--init", "random", "--out", "RUN"), "no store there; make one with"),
+        (("cohort", "NOWHERE", "--out", "RUN"), "no store there; make one with"),
+        (("study", "--ablation", "NOWHERE", "--out", "RUN"), "no store there; make one with"),
+        (("prepare", "NOWHERE", "--out", "RUN"), "missing; name an existing file or folder"),
+        (("predict", "NOWHERE", "--model", "NOWHERE", "--out", "RUN"), "no such file; give a run folder"),
+        (("convert", "NOWHERE", "--out", "x.safetensors"), "no such file; give a run folder"),
+        (("report", "NOWHERE"), "no run there"),
+        (("evaluate", "NOWHERE", "--labels", "NOWHERE"), "no such file"),
+    ],
+)
+def test_a_place_that_is_not_there_is_wrong_use(words: tuple[str, ...], told: str, tmp_path: Path, run: Run) -> None:
+    places = {"NOWHERE": tmp_path / "nowhere", "RUN": tmp_path / "run"}
+    code, _, error = run(*(places.get(word, word) for word in words))
+    assert (code, told in error, "nowhere" in error) == (2, True, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_left_a_file_out_is_told_in_words_and_traced_on_demand(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Class names are for whoever looks into the reader; the trace comes from the process that read."""
+    source = tmp_path / "scans"
+    source.mkdir()
+    write_ct(source / "a.nii.gz", 0)
+    write_ct(source / "b.nii.gz", 1)
+    content = (source / "b.nii.gz").read_bytes()
+    (source / "b.nii.gz").write_bytes(content[: len(content) // 2])
+    words = ["-m", "voco2d", "prepare", str(source), "--out", str(tmp_path / "store"), SIZE]
+    subprocess.run([sys.executable, *words], check=True)
+    reasons = pd.read_csv(tmp_path / "store" / "quarantine.csv")["reason"].tolist()
+    assert reasons == ["voxels damaged or cut short"]
+    assert "ReadError" not in capfd.readouterr().err
+    subprocess.run([sys.executable, *words[:3], "-v", *words[3:-3], "--out", str(tmp_path / "other"), SIZE], check=True)
+    assert "ReadError" in capfd.readouterr().err

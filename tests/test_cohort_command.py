@@ -13,6 +13,7 @@ from voco2d.cli import main
 from voco2d.data.cohort import patient_digests
 from voco2d.models.checkpoint import newest_weights, read_weights
 from voco2d.targets import TARGETS
+from voco2d.training.fold import FoldTraining
 
 BACKBONE = "backbone=test_efficientnet"
 PRETRAIN = (BACKBONE, "steps=2", "batch_size=2", "method.crop=32", "method.grid=2", "method.slices=2")
@@ -184,3 +185,76 @@ def test_one_fold_is_refused_before_anything_is_read(
     assert (code, printed, caplog.messages) == (2, "", [])
     assert error == "voco2d cohort: error: --folds 1: at least 2 are needed, one of them to validate on"
     assert not (tmp_path / "cohort").exists()
+
+
+def break_off(run: Run, monkeypatch: pytest.MonkeyPatch, epochs: int, *words: object) -> None:
+    """Fine-tune, and stop as if by Ctrl-C after some epochs, of whatever model they are."""
+    save = FoldTraining._save_state
+    saved: list[int] = []
+
+    def stop(self: FoldTraining) -> None:
+        save(self)
+        saved.append(1)
+        if len(saved) == epochs:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FoldTraining, "_save_state", stop)
+        code, _, error = run("finetune", *words)
+    assert (code, "interrupted" in error) == (1, True)
+
+
+def test_a_fine_tuning_goes_on_with_what_it_began_with(
+    run: Run, store: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --cohort it made folds of its own and refused to go on, since they differed from those of the run."""
+    words = (store, "--cohort", cohort, "--init", "random", *FINETUNE, "epochs=2", "--out")
+    assert run("finetune", *words, tmp_path / "whole")[0] == 0
+    break_off(run, monkeypatch, 3, *words, tmp_path / "half")
+    assert not (tmp_path / "half" / "scores.json").exists()
+    code, _, error = run("finetune", store, "--out", tmp_path / "half", "--resume")
+    assert (code, error) == (0, "")
+    for name in ("oof_predictions.csv", "folds.csv", "labels.csv", "config.yaml"):
+        assert (tmp_path / "half" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    inputs = json.loads((tmp_path / "half" / "environment.json").read_text())["inputs"]
+    assert inputs["labels"] == str(cohort / "labels.csv")
+
+
+def test_a_fixed_split_goes_on_too(run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = tmp_path / "splits.csv"
+    parts = ("train", "train", "train", "validation", "validation", "test")
+    splits.write_text(
+        "patient_id,split\n" + "".join(f"{name},{part}\n" for name, part in zip(LABELLED, parts, strict=True))
+    )
+    labels = store.parent / "train.csv"
+    words = (store, "--labels", labels, "--splits", splits, "--init", "random", *FINETUNE, "epochs=2", "--out")
+    assert run("finetune", *words, tmp_path / "whole")[0] == 0
+    break_off(run, monkeypatch, 1, *words, tmp_path / "half")
+    assert run("finetune", store, "--out", tmp_path / "half", "--resume")[0] == 0
+    for name in ("predictions_test.csv", "splits.csv"):
+        assert (tmp_path / "half" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_what_is_said_anew_must_be_the_same(
+    run: Run, store: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (store, "--cohort", cohort, "--init", "random", *FINETUNE, "epochs=2", "--out", tmp_path / "run")
+    break_off(run, monkeypatch, 1, *words)
+    others = pd.read_csv(cohort / "labels.csv").iloc[::-1]
+    others["patient_id"] = others["patient_id"].to_numpy()[::-1]
+    others.to_csv(tmp_path / "others.csv", index=False)
+    for changed, told in (
+        (("--labels", tmp_path / "others.csv"), "labels or folds are others now"),
+        (("seed=5",), "seed was 0, now 5"),
+    ):
+        code, _, error = run("finetune", store, "--out", tmp_path / "run", "--resume", *changed)
+        assert code == 2
+        assert told in error
+
+
+def test_a_start_is_needed_where_no_run_says_one(run: Run, store: Path, cohort: Path, tmp_path: Path) -> None:
+    for more in ((), ("--resume",)):
+        code, _, error = run("finetune", store, "--cohort", cohort, "--out", tmp_path / "run", *FINETUNE, *more)
+        assert code == 2
+        assert "--init: missing; say where the backbone starts" in error
+    assert not (tmp_path / "run").exists()

@@ -110,6 +110,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("ensemble", "blend models with weights fitted on out-of-fold predictions", result_options.ensemble),
     ("report", "write the HTML page of a run", result_options.report),
     ("convert", "write a checkpoint's backbone for plain timm or the Hugging Face hub", result_options.convert),
+    ("export", "write a fine-tuned run as an ONNX package, which predicts without torch", result_options.export),
     ("bench", "measure what a step costs, beside the paper's code or 3D VoCo", bench_options.bench),
     ("info", "versions and hardware, for bug reports", result_options.info),
 )

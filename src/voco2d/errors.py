@@ -41,12 +41,20 @@ class StoreError(Voco2dError):
     """A store is missing, empty, damaged or can't be written."""
 
 
+class WrongStoreError(StoreError, UsageError):
+    """The call names a place without a store, or other settings than its store's."""
+
+
 class LabelError(Voco2dError):
     """A label or prediction table lacks something or contradicts itself."""
 
 
 class CheckpointError(Voco2dError):
     """Weights are missing, damaged or belong to another architecture."""
+
+
+class MissingCheckpointError(CheckpointError, UsageError):
+    """The call names weights that are not there."""
 
 
 class NonFiniteLossError(Voco2dError):

@@ -1,5 +1,6 @@
 """Many processes, few jobs in flight: bounded memory, prompt stopping, no orphans. Imports nothing heavy."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from voco2d.errors import Voco2dError
+from voco2d.logs import start_logging
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -110,7 +112,8 @@ def _run_in_pool(
     """Run until all is done or the pool breaks; the jobs that were under way then are added to `again`."""
     # Spawned, not forked: forking a process that has threads (BLAS, torch) can hang the child.
     context: Any = multiprocessing.get_context("spawn")
-    pool: Any = ProcessPool(max_workers=workers, initializer=_begin_worker, context=context)
+    tells_more = logging.getLogger().isEnabledFor(logging.DEBUG)
+    pool: Any = ProcessPool(max_workers=workers, initializer=_begin_worker, initargs=(tells_more,), context=context)
     pending: dict[Future[Result], Job] = {}
 
     def submit(job: Job) -> None:
@@ -179,12 +182,14 @@ def _nothing() -> None:
     """Serve as the work of a process that is only to show that it starts."""
 
 
-def _begin_worker() -> None:
+def _begin_worker(tells_more: bool) -> None:
     # One process a core already: BLAS threads on top would only fight. NumPy is not loaded yet in this process.
     os.environ.update(OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", OMP_NUM_THREADS="1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle, which then ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also inside a decoder; a half-written file is harmless
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    if tells_more:
+        start_logging(verbose=True)
 
 
 def _die_with_parent() -> None:

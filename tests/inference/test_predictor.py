@@ -120,7 +120,9 @@ def test_a_decoder_that_breaks_is_a_row_without_its_words(
 
     monkeypatch.setattr(predictor, "_grade", broken)
     table, _ = predictor.predict_many([scan])
-    assert table["reason"].tolist() == ["could not be graded (AttributeError)"]
+    assert table["reason"].tolist() == [
+        "could not be graded, in a way that was not foreseen; --verbose tells where it failed"
+    ]
 
 
 def test_an_answer_that_is_not_finite_is_not_given(run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import logging
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -148,6 +149,68 @@ def test_a_continued_run_neither_forgets_nor_repeats(caplog: pytest.LogCaptureFi
         assert [(symptom.name, symptom.step) for symptom in begun] == ([("collapse", 150)] if cut < 15 else [])
         assert alarm.stops
         caplog.clear()
+
+
+def work(alarm: Alarm, record: dict[str, Any]) -> int:
+    """Count the lines of code that a judgement runs, those in each round of a loop again."""
+    lines = 0
+
+    def trace(_frame: Any, event: str, _value: Any) -> Any:
+        nonlocal lines
+        lines += event in ("line", "call")
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        alarm.check(record)
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def test_a_judgement_costs_the_same_however_long_the_run_and_the_stretch() -> None:
+    """A line of the log a step, and records that are looked at from end to end by every symptom."""
+    alarm = Alarm(AlarmArgs(plateau_steps=4000, chance_steps=1000, plateau_gain=0.0))
+    costs = {}
+    for step in range(1, 9001):
+        record = healthy(step, loss=3.0 - step / 50_000, localisation_accuracy=0.2)
+        if step in (4410, 8810):
+            costs[step] = work(alarm, record)
+        else:
+            alarm.check(record)
+    assert costs[8810] == costs[4410]
+    short = Alarm(AlarmArgs(plateau_steps=200, chance_steps=50, plateau_gain=0.0))
+    for step in range(1, 450):
+        short.check(healthy(step, loss=3.0 - step / 50_000, localisation_accuracy=0.2))
+    assert costs[8810] < 1.5 * work(short, healthy(450, loss=2.9, localisation_accuracy=0.2))
+
+
+def test_parts_of_a_long_stretch_tell_what_its_records_would() -> None:
+    """A plateau of 4,000 steps is known to a part of it, 20 steps."""
+    args = AlarmArgs(plateau_steps=4000, chance_steps=0)
+    flat = (healthy(step, loss=1.0, localisation_accuracy=0.6) for step in range(1, 4300))
+    ((name, step),) = noticed(flat, args)
+    assert name == "plateau"
+    assert 4001 <= step <= 4021
+    assert noticed((healthy(step) for step in range(1, 1900)), args) == []
+
+
+def test_the_end_of_a_log_is_enough_to_go_on() -> None:
+    """Whatever lies before `reach` steps changes no judgement: not the highest rate, nor where parts begin."""
+    args = AlarmArgs(patience_steps=50, chance_steps=100, plateau_steps=500)
+    records = [
+        healthy(step, lr=1e-3 if step < 900 else 0.9e-4, loss=1.0 if step > 1500 else 2.0 - step / 2000)
+        for step in range(1, 2600)
+    ]
+    for record in records[2200:2300]:
+        record["feature_std"] = 0.01
+    for cut in (1100, 2211, 2277, 2400):
+        whole, tail = Alarm(args, 30, 1e-3), Alarm(args, 30, 1e-3)
+        whole.replay(records[:cut])
+        tail.replay(records[cut - tail.reach : cut])
+        for record in records[cut:]:
+            assert whole.check(record) == tail.check(record)
 
 
 def test_what_was_logged_as_null_says_nothing() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from voco2d.config import from_tree, resolve, to_yaml
-from voco2d.errors import CheckpointError, ConfigError, DeviceMemoryError, NonFiniteLossError, StoreError, UsageError
+from voco2d.errors import CheckpointError, ConfigError, NonFiniteLossError, StoreError, UsageError
 from voco2d.methods.voco import VoCo
 from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import build_backbone
@@ -170,7 +170,7 @@ def test_resume_refuses_what_makes_another_run(halfway: Path, store: Path) -> No
     changed = replace(ARGS, seed=5, method=replace(ARGS.method, momentum=0.5))
     with pytest.raises(ConfigError, match=r"method.momentum was 0.9, now 0.5; seed was 0, now 5"):
         pretrain(store, halfway, changed, resume=True)
-    with pytest.raises(ConfigError, match="volumes was 5 "):
+    with pytest.raises(ConfigError, match=r"volumes was 5 .* other patients are let in than with the --exclude"):
         pretrain(store, halfway, ARGS, resume=True, exclude_patients={"p0"})
     with pytest.raises(UsageError, match="is not empty; continue it with --resume"):
         pretrain(store, halfway, ARGS)
@@ -369,24 +369,6 @@ def test_two_processes_train_as_one(store: Path, tmp_path: Path, started_by: str
     first, second = (read_weights(weights_path(run, steps))[0] for run in (one, tmp_path / "two"))
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, atol=1e-4, rtol=1e-3)
-
-
-def test_memory_that_runs_out_says_which_setting_lowers_it(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def greedy(self: VoCo, units: Any) -> Any:
-        if len(units) > 5:
-            return torch.empty(10**15)
-        return healthy(self, units)
-
-    healthy = VoCo.encode
-    monkeypatch.setattr(VoCo, "encode", greedy)
-    with pytest.raises(DeviceMemoryError, match="memory has run out in a step; set chunk=11, or"):
-        pretrain(store, tmp_path / "run", ARGS)
-    with pytest.raises(DeviceMemoryError, match="set chunk=5, or"):
-        pretrain(store, tmp_path / "chunk", replace(ARGS, chunk=11))
-    run = pretrain(store, tmp_path / "run", replace(ARGS, steps=1, chunk=5), resume=True)  # as the first one said
-    assert weights_path(run, 1).is_file()
 
 
 def test_a_store_of_other_settings_is_not_gone_on_with(halfway: Path, store: Path, tmp_path: Path) -> None:

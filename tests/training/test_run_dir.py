@@ -7,7 +7,7 @@ import pytest
 from voco2d.config import resolve
 from voco2d.errors import UsageError
 from voco2d.training.optim import OptimArgs
-from voco2d.training.run_dir import RunDir, read_config
+from voco2d.training.run_dir import RunDir, lines_backwards, read_config
 
 INPUTS = {"store": "some/store"}
 
@@ -70,6 +70,55 @@ def test_the_log_is_cut_after_a_step(tmp_path: Path) -> None:
     assert [record["step"] for record in records] == [1, 2, 3]
     assert records[1]["loss"] is None
     assert run.read_log() == records
+
+
+def test_a_complete_line_without_its_end_is_kept(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}')
+    run.truncate_log(2)
+    run.log({"step": 3})
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4])
+def test_a_log_is_cut_whatever_lies_behind(tmp_path: Path, kept: int) -> None:
+    run = create(tmp_path)
+    run.truncate_log(kept)  # there is none yet
+    for step in range(1, 5):
+        run.log({"step": step})
+    with (tmp_path / "metrics.jsonl").open("ab") as stream:
+        stream.write(b"\xff\xfe\r[1]\n\n{}")
+    run.truncate_log(kept)
+    assert run.read_log() == [{"step": step} for step in range(1, kept + 1)]
+    assert (tmp_path / "metrics.jsonl").read_bytes().count(b"\n") == kept
+
+
+@pytest.mark.parametrize("since", [-3, 0, 1, 500, 998, 999, 5000])
+def test_the_end_of_a_log_is_read_alone(tmp_path: Path, since: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With lines of all lengths, so that blocks end anywhere in them."""
+    run = create(tmp_path)
+    records = [{"step": step, "told": "é" * (step % 97)} for step in range(1, 1000)]
+    for record in records:
+        run.log(record)
+    assert run.read_log() == records
+    parsed: list[str] = []
+    parse = json.loads
+    monkeypatch.setattr(json, "loads", lambda text: parsed.append(text) or parse(text))
+    wanted = [record for record in records if record["step"] >= since]
+    assert run.read_log(since) == records[max(len(records) - len(wanted) - 1, 0) :]
+    assert len(parsed) <= len(wanted) + 1
+    parsed.clear()
+    run.truncate_log(990)
+    assert len(parsed) == 10
+
+
+def test_lines_come_backwards_whatever_is_read_at_a_time(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes("eins\n\nzwölf\ndrei".encode())
+    whole = list(lines_backwards(file))
+    assert whole == [(17, "drei"), (13, "zwölf\n"), (6, "\n"), (5, "eins\n")]
+    for block in range(1, 18):
+        assert list(lines_backwards(file, block)) == whole
 
 
 def test_a_missing_configuration_is_none_and_a_damaged_one_an_error(tmp_path: Path) -> None:

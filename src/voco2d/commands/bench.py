@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from voco2d.commands.bench_table import gpu_table
 from voco2d.errors import UsageError
 from voco2d.training.bench_cost import SUBJECTS, CostArgs, bench_cost
 from voco2d.training.bench_cost_figure import draw_costs
@@ -38,6 +39,9 @@ def _pretrain(options: argparse.Namespace) -> int:
     result = bench_pretrain(args, options.reference, options.rounds)
     _write(result, options.json)
     print(f"{args.images} crops of 64 x 64 a step, {args.threads} threads")
+    if args.device == "cuda":
+        print("\n".join(gpu_table(result)))
+        return 0
     for side in ("ours", "reference"):
         if side in result:
             print(f"{side:10}{_row(result[side])}")

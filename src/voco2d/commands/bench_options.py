@@ -31,12 +31,18 @@ _COST = (
 def bench(parser: argparse.ArgumentParser) -> None:
     """Add both benches with the options that apply to each."""
     benches = parser.add_subparsers(dest="what", required=True, metavar="pretrain|cost")
-    summary = "a pretraining step of paper-v2 on the CPU, alone or beside the paper's code"
+    summary = "a pretraining step of paper-v2, alone or beside the paper's code"
     pretrain = benches.add_parser("pretrain", help=summary, description=summary, allow_abbrev=False)
     pretrain.add_argument(
         "--reference", type=Path, metavar="PATH", help="checkout of the paper's code, timed beside ours"
     )
     pretrain.add_argument("--backbone", default="efficientnet_b0", metavar="NAME", help="default %(default)s")
+    pretrain.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="default %(default)s, in fp32; on a GPU ours computes in bf16 and the paper's code in fp16",
+    )
     _add_counts(pretrain, _PRETRAIN)
     summary = "a step of 2D-VoCo with three backbones and of 3D VoCo on the same volumes: time, operations, memory"
     cost = benches.add_parser("cost", help=summary, description=summary, allow_abbrev=False)

@@ -1,9 +1,11 @@
 """What `--resume` goes on with where nothing else is said."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from voco2d.training.continuation import recorded_inputs
 from voco2d.training.run_dir import CONFIG_NAME
 
 
@@ -14,7 +16,20 @@ def base_config(options: argparse.Namespace, default: Any = None) -> Any:
         options: With `config`, `resume` and `out`.
         default: Of a run that begins.
     """
-    own = Path(options.out, CONFIG_NAME)
-    if options.config is None and options.resume and own.is_file():
-        return own
-    return options.config or default
+    return options.config or own_file(options, CONFIG_NAME) or default
+
+
+def own_file(options: argparse.Namespace, name: str) -> Path | None:
+    """Return a file of the run to be continued; None where there is none, or a run begins."""
+    path = Path(options.out, name)
+    return path if options.resume and path.is_file() else None
+
+
+def begun_with(options: argparse.Namespace) -> Mapping[str, str]:
+    """Return what the run to be continued was made from, name to path; nothing where a run begins.
+
+    Args:
+        options: With `resume` and `out`.
+    """
+    inputs = recorded_inputs(options.out) if options.resume else {}
+    return {name: value for name, value in inputs.items() if value != str(None)}

@@ -15,7 +15,7 @@ def predict(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="RUN",
-        help="run of `voco2d finetune`, or a fold's weights; given again, all are averaged",
+        help="run of `finetune`, a fold's weights, or package of `export`; given again, all are averaged",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="CSV", help="table of predictions; results and report come beside it"
@@ -33,7 +33,9 @@ def predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="with --watch: end when nothing waits")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default %(default)s")
-    parser.add_argument("--runtime", choices=("torch",), default="torch", help="engine (default %(default)s)")
+    parser.add_argument(
+        "--runtime", choices=("torch", "onnx"), help="engine (default: onnx for a package of `export`, else torch)"
+    )
     parser.add_argument(
         "--gates",
         choices=("refuse", "flag", "off"),
@@ -101,6 +103,14 @@ def convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-patients", action="store_true", help="with --to hf: keep the digests of the patients seen in training"
     )
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def export(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `voco2d export`."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="made by `voco2d finetune`, or the weights of one fold")
+    out(parser, "folder for the package; it must not exist")
+    parser.add_argument("--license", default="unknown", metavar="SPDX", help="of the weights, for the card")
     parser.add_argument("--json", action="store_true", help="for machines")
 
 

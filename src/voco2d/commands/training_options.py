@@ -48,7 +48,9 @@ def finetune(parser: argparse.ArgumentParser) -> None:
         help="patient_id and split (train, validation or test): train one model and grade the test patients",
     )
     parser.add_argument(
-        "--init", required=True, metavar="CKPT|imagenet|random", help="a pretraining run or weights file, or a word"
+        "--init",
+        metavar="CKPT|imagenet|random",
+        help="a pretraining run or weights file, or a word; needed but with --resume",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--config", metavar="PRESET|FILE", help="paper, or YAML with the keys of `finetune`")
@@ -61,7 +63,11 @@ def finetune(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="patient_id, series_id, instance_number and a column an organ: how visible it is, 0 to 1",
     )
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --out, with the start, tables, folds and settings it has unless told otherwise",
+    )
 
 
 def study(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from voco2d.data.crops import cut_crops, first_pixels, overlap_labels, random_centers
-from voco2d.data.pretrain_dataset import DataArgs, Plan, PretrainDataset, grouped
+from voco2d.data.pretrain_dataset import DataArgs, Plan, PretrainDataset, grouped, on_device
 from voco2d.data.views import mirrored, spread_slices, vary_intensity
 from voco2d.errors import ConfigError
 from voco2d.methods.method import CropBatch
@@ -83,25 +83,25 @@ class CropDataset(PretrainDataset[CropPlan, CropBatch]):
         own = self.own(len(plan.volumes))
         groups = slices.shape[1]
         whole = self.resized(slices, args.extent)
-        mirror = torch.from_numpy(plan.mirror[own]).to(device, torch.bool)
+        mirror = on_device(plan.mirror[own], device, torch.bool)
         whole = mirrored(grouped(whole), mirror[:, 0], mirror[:, 1])
         first, *others = rearrange(whole, "b (g s) h w -> g b s h w", g=groups)
         base = rearrange(first, "b s (k r) (m c) -> b (k m) s r c", k=args.grid, m=args.grid)
-        corners = torch.from_numpy(first_pixels(plan.centers[own], args.crop)).to(device)
+        corners = on_device(first_pixels(plan.centers[own], args.crop), device)
         if others:
             cuts = [cut_crops(own_slices, corners[:, r : r + 1], args.crop) for r, own_slices in enumerate(others)]
         else:
             cuts = [cut_crops(first, corners, args.crop)]
         crops = torch.cat([*cuts, base], dim=1)  # (B, R + K, S, c, c)
         if args.intensity > 0:
-            changes = torch.from_numpy(plan.intensity[own]).to(device, torch.float32)
+            changes = on_device(plan.intensity[own], device, torch.float32)
             crops = vary_intensity(crops, changes, args.intensity)
-        overlap = torch.from_numpy(overlap_labels(plan.centers, args.grid, args.crop)).to(device, torch.float32)
+        overlap = on_device(overlap_labels(plan.centers, args.grid, args.crop), device, torch.float32)
         return CropBatch(
             units=rearrange(crops, "b n s r c -> (b n) s r c"),
             views=crops.shape[1],
             overlap=overlap,
-            partner=torch.from_numpy(plan.partner).to(device),
+            partner=on_device(plan.partner, device),
         )
 
     def _slices(self, generator: np.random.Generator) -> Int[np.ndarray, "G S"]:

@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int, Int16
+from jaxtyping import Float, Int, Int16, Shaped
 from torch import Tensor
 
-from voco2d.data.slice_source import Residency, SliceSource, choose_source
+from voco2d.data.slice_source import Residency, ResidentSlices, SliceSource, choose_source
 from voco2d.errors import ConfigError, StoreError
 from voco2d.methods.method import Batch
 from voco2d.preprocessing.intensity import window_hu
@@ -112,6 +112,11 @@ class PretrainDataset(ABC, Generic[P, B]):
         """Return the number of volumes that are shown."""
         return len(self.kept)
 
+    @property
+    def is_resident(self) -> bool:
+        """Whether a copy of the volumes lies on the device; false until the first batch is read."""
+        return isinstance(self._source, ResidentSlices)
+
     def take(self, share: Share) -> None:
         """Make a part of each batch alone.
 
@@ -156,7 +161,7 @@ class PretrainDataset(ABC, Generic[P, B]):
         height, width = slices.shape[-2:]
         if (height, width) == (extent, extent):
             return slices
-        rows, columns = (torch.from_numpy(axis_weights(side, extent)).to(slices) for side in (height, width))
+        rows, columns = (on_device(axis_weights(side, extent), slices.device, slices.dtype) for side in (height, width))
         return rows @ slices @ columns.T
 
     def generator(self, step: int) -> np.random.Generator:
@@ -206,6 +211,19 @@ class PretrainDataset(ABC, Generic[P, B]):
                 f"batch_size={size}, but {self._store.path} has {len(self)} volumes to pretrain on; "
                 "set a smaller batch_size or `voco2d prepare` more"
             )
+
+
+def on_device(
+    values: Shaped[np.ndarray, "*shape"], device: torch.device, dtype: torch.dtype | None = None
+) -> Shaped[Tensor, "*shape"]:
+    """Send what was decided on the host to the device, without waiting for what the device is doing.
+
+    Args:
+        values: Anything torch takes.
+        device: Where to.
+        dtype: What to make of them; as they are by default.
+    """
+    return torch.from_numpy(values).to(device, dtype, non_blocking=True)
 
 
 def grouped(slices: Float[Tensor, "B G S H W"]) -> Float[Tensor, "B N H W"]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int, Int16
 from torch import Tensor
 
-from voco2d.errors import ConfigError
+from voco2d.memory import enough_memory, is_out_of_memory
 from voco2d.store.volume_store import VolumeStore
 
 Residency = Literal["auto", "disk", "device"]
@@ -79,8 +79,8 @@ class ResidentSlices(SliceSource):
 
     def read(self, volumes: Int[np.ndarray, " B"], slices: Int[np.ndarray, "B G S"]) -> Int16[Tensor, "B G S H W"]:
         """Return slices of volumes, on the device."""
-        rows = torch.tensor([self._row[int(volume)] for volume in volumes]).to(self._hu.device)
-        chosen = torch.from_numpy(slices).to(self._hu.device)
+        rows = torch.tensor([self._row[int(volume)] for volume in volumes]).to(self._hu.device, non_blocking=True)
+        chosen = torch.from_numpy(slices).to(self._hu.device, non_blocking=True)
         return self._hu[rows[:, None, None], chosen]
 
 
@@ -95,7 +95,7 @@ def choose_source(store: VolumeStore, kept: Sequence[int], residency: Residency,
         device: Where batches are made.
 
     Raises:
-        ConfigError: `device` was asked for and the volumes don't fit.
+        DeviceMemoryError: `device` was asked for and the volumes don't fit.
         StoreError: A volume is missing or damaged.
     """
     needed = len(kept) * int(np.prod(store.preprocess_args.size)) * 2
@@ -105,9 +105,16 @@ def choose_source(store: VolumeStore, kept: Sequence[int], residency: Residency,
     if residency == "auto" and free is not None and needed > _SHARE * free:
         _log.info("the volumes (%.1f GB) stay on disk: they take over half of the GPU's free memory", needed / 1e9)
         return MappedSlices(store, device)
+    if residency == "device":
+        during = f"while the volumes ({needed / 1e9:.1f} GB) were copied to the device"
+        with enough_memory(during, "set residency=disk, and go on with --resume"):
+            return ResidentSlices(store, kept, device)
     try:
         return ResidentSlices(store, kept, device)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        raise ConfigError(
-            f"residency=device: the volumes take {needed / 1e9:.1f} GB and don't fit; set residency=disk"
-        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _log.warning(
+            "the volumes (%.1f GB) stay on disk: the GPU's memory ran out while they were copied", needed / 1e9
+        )
+    return MappedSlices(store, device)

@@ -66,7 +66,7 @@ def make_views(slices: Float[Tensor, "B S H W"], changes: ViewChanges, args: Vie
     columns = box_weights(boxes[..., 1], boxes[..., 3], width, args.crop)
     stacked = rearrange(rows, "b (s v) c h -> b s (v c) h", s=count)  # all views of a slice in one product
     views = rearrange(stacked @ slices, "b s (v c) w -> b (s v) c w", c=args.crop) @ columns.mT
-    mirror = torch.from_numpy(changes.mirror).to(slices.device)
+    mirror = torch.from_numpy(changes.mirror).to(slices.device, non_blocking=True)
     flat = rearrange(views, "b n r c -> (b n) 1 r c")
     views = rearrange(
         mirrored(flat, mirror[..., 0].flatten(), mirror[..., 1].flatten()), "(b n) 1 r c -> b n r c", b=volumes
@@ -112,4 +112,4 @@ def blur_weights(deviation: Float[Tensor, "*n"], crop: int) -> Float[Tensor, "*n
 
 
 def _tensor(values: Float[np.ndarray, "..."], like: Tensor) -> Float[Tensor, "..."]:
-    return torch.from_numpy(values).to(like.device, like.dtype)
+    return torch.from_numpy(values).to(like.device, like.dtype, non_blocking=True)

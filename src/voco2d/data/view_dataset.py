@@ -4,12 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from voco2d.data.pretrain_dataset import DataArgs, Plan, PretrainDataset, grouped
+from voco2d.data.pretrain_dataset import DataArgs, Plan, PretrainDataset, grouped, on_device
 from voco2d.data.view_changes import ViewChanges, draw_changes, make_views
 from voco2d.data.views import spread_slices
 from voco2d.errors import ConfigError
@@ -107,7 +106,7 @@ class MaskDataset(PretrainDataset[MaskPlan, Batch]):
         """Make the views, and lay what is hidden beside them."""
         own, patch = self.own(len(plan.volumes)), self._args.patch
         views = make_views(grouped(slices), plan.changes.rows(own), self._args)
-        squares = torch.from_numpy(plan.hidden[own]).to(views.device, views.dtype)
+        squares = on_device(plan.hidden[own], views.device, views.dtype)
         hidden = repeat(squares, "b n r c -> b n (r p) (c q)", p=patch, q=patch)
         units = rearrange([views, hidden], "planes b n r c -> (b n) planes r c")
         return Batch(units=units, views=views.shape[1])

@@ -56,7 +56,8 @@ class Predictor:
     A web server or a DICOM node loads one and calls `predict` for each study. It holds no state between calls.
 
     Args:
-        run: A run folder of `voco2d finetune`, the weights of one fold, several of either, or loaded `Models`.
+        run: A run folder of `voco2d finetune`, the weights of one fold, a package of `voco2d export`, several of
+            these, or loaded `Models`.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         read: How raw files are read; as the store that was trained on was read, by default.
         masks: Folder of organ masks, for a model that was trained with organ_crop=masks. A series without a mask is
@@ -66,7 +67,7 @@ class Predictor:
         gates: `refuse` gives no number where a gate finds something; `flag` gives it with what was found; `off` looks
             at nothing. Whatever is not `refuse` is told in every result.
         calibration: File of fitted scalers; `STORED` takes the run's own, None none.
-        runtime: Engine, a name of `voco2d.inference.runtime.RUNTIMES`.
+        runtime: Engine, a name of `voco2d.inference.runtime.RUNTIMES`; by default what the model was made for.
 
     Raises:
         CheckpointError: There are no weights, they are damaged, not those of a classifier, or of different settings.
@@ -86,7 +87,7 @@ class Predictor:
         precision: str = "fp32",
         gates: GateMode = "refuse",
         calibration: Path | str | None = STORED,
-        runtime: str = "torch",
+        runtime: str | None = None,
     ) -> None:
         if gates not in get_args(GateMode):
             raise ConfigError(f"gates={gates} is not known; choose {', '.join(get_args(GateMode))}")
@@ -348,11 +349,11 @@ def _failed(error: Exception, known: SeriesResult) -> SeriesResult:
 
 
 def failure_reason(error: Exception) -> str:
-    """Say why, without a path; of errors that are not ours only the kind, since their words may hold identifiers."""
+    """Say why, without a path; errors that are not ours keep their words to themselves, which may hold identifiers."""
     if isinstance(error, ReadError):
         return error.reason
     if isinstance(error, Voco2dError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"could not be graded ({type(error).__name__})"
+    return "could not be graded, in a way that was not foreseen; --verbose tells where it failed"

@@ -14,7 +14,8 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from voco2d.errors import ConfigError
+from voco2d.errors import CheckpointError, ConfigError, UsageError
+from voco2d.inference.onnx_package import is_package
 from voco2d.inference.settings import ModelSettings
 from voco2d.models.feature_distance import FeatureDistance
 
@@ -74,26 +75,41 @@ class Models:
 
 LoadModels: TypeAlias = Callable[[Sequence[Path], str, str], Models]
 
-RUNTIMES: Mapping[str, str] = MappingProxyType({"torch": "voco2d.inference.torch_runtime"})
+RUNTIMES: Mapping[str, str] = MappingProxyType(
+    {"torch": "voco2d.inference.torch_runtime", "onnx": "voco2d.inference.onnx_runtime"}
+)
 """Engine → its module, imported on first use."""
 
 
-def load_models(paths: Sequence[Path], device: str, precision: str, runtime: str = "torch") -> Models:
+def load_models(paths: Sequence[Path], device: str, precision: str, runtime: str | None = None) -> Models:
     """Load the networks of one or several runs.
 
     Args:
-        paths: Run folders of `voco2d finetune`, or weights of single folds.
+        paths: Run folders of `voco2d finetune` or weights of single folds; or packages of `voco2d export`.
         device: auto, cpu, cuda or cuda:N.
         precision: One of `PRECISIONS`.
-        runtime: One of `RUNTIMES`.
+        runtime: One of `RUNTIMES`; None takes onnx for packages and torch for anything else.
 
     Raises:
         ConfigError: An option is unknown, or the device is not there.
-        CheckpointError: Weights are missing, damaged, no classifier's, or trained with different settings.
+        CheckpointError: Weights are missing, damaged, no classifier's, trained with different settings, or made for
+            another engine.
+        UsageError: The engine is not installed.
     """
+    packages = [path for path in paths if is_package(path)]
+    if runtime is None:
+        runtime = "onnx" if packages else "torch"
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime={runtime} is not known; choose {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision={precision} is not known; choose {', '.join(PRECISIONS)}")
-    load: LoadModels = import_module(RUNTIMES[runtime]).load_models
+    if runtime == "torch" and packages:
+        raise CheckpointError(f"{packages[0]}: an ONNX package holds nothing for torch; leave the runtime to it")
+    try:
+        load: LoadModels = import_module(RUNTIMES[runtime]).load_models
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{paths[0]}: needs {error.name}, which is not installed; where it is, voco2d export RUN --out FOLDER "
+            "makes a package of the run that does without torch"
+        ) from error
     return load(paths, device, precision)

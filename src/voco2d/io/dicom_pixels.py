@@ -188,7 +188,7 @@ def _read_header(file: OpenDicom) -> Header:
 def _damage(path: Path, error: BaseException) -> ReadError:
     if isinstance(error, NotImplementedError):
         return ReadError(path, "compressed in a way that can't be decoded; convert it to a common syntax")
-    return ReadError(path, f"pixel data damaged or cut short ({type(error).__name__})")
+    return ReadError(path, "pixel data damaged or cut short")
 
 
 def _rescale(stored: Num[np.ndarray, "H W"], slope: float, intercept: float) -> Int16[np.ndarray, "H W"]:

@@ -123,7 +123,7 @@ def _load(itk: Any, path: Path) -> tuple[Shaped[np.ndarray, "a b c"], Affine]:
         affine = _affine(reader, path)
         array = itk.GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError, ValueError, OverflowError, OSError) as error:
-        raise ReadError(path, f"image damaged, cut short or not what its name says ({type(error).__name__})") from error
+        raise ReadError(path, "image damaged, cut short or not what its name says") from error
     return array.reshape(array.shape[-3:]), affine
 
 

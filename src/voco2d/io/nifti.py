@@ -73,9 +73,9 @@ def _open(path: Path, args: ReadArgs) -> tuple[Any, Affine, list[str]]:
         _refuse_size(image, path)
         affine, notes = _affine(image, args)
     except _BAD_HEADER as error:
-        raise ReadError(path, f"not a NIfTI file, or its header is damaged ({type(error).__name__})") from error
+        raise ReadError(path, "not a NIfTI file, or its header is damaged") from error
     except _DAMAGED as error:
-        raise ReadError(path, f"NIfTI file damaged or cut short ({type(error).__name__})") from error
+        raise ReadError(path, "NIfTI file damaged or cut short") from error
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or spacing.min() < 1e-6 or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
         raise ReadError(path, "the affine in the header has no inverse, so the axes are unknown; store a valid sform")
@@ -175,7 +175,7 @@ def _voxels(image: Any, path: Path) -> Shaped[np.ndarray, "a b c"]:
         array = image.dataobj.get_unscaled() if plain else image.get_fdata(dtype=np.float32, caching="unchanged")
         return np.asarray(array).reshape(image.shape[:3])
     except (*_BAD_HEADER, *_DAMAGED) as error:
-        raise ReadError(path, f"voxels damaged or cut short ({type(error).__name__})") from error
+        raise ReadError(path, "voxels damaged or cut short") from error
 
 
 def _unpack(path: Path, offset: int, size: int) -> Shaped[np.ndarray, " bytes"]:

@@ -107,7 +107,7 @@ def read_sidecar(path: Path) -> Sidecar:
     try:
         said: Any = json.loads(read_small_text(beside))
     except (OSError, ValueError, RecursionError) as error:
-        raise ReadError(beside, f"can't be read as JSON ({type(error).__name__})") from error
+        raise ReadError(beside, "can't be read as JSON") from error
     if not isinstance(said, dict):
         raise ReadError(beside, f"holds no JSON object with {', '.join(_REQUIRED)}")
     missing = [key for key in _REQUIRED if key not in said]
@@ -164,7 +164,7 @@ def _load(path: Path) -> Shaped[np.ndarray, "a b c"]:
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open archives and pickles
     except (OSError, ValueError, EOFError, TypeError, SyntaxError, RecursionError, TokenError, OverflowError) as error:
-        raise ReadError(path, f"not a plain NumPy array, or damaged ({type(error).__name__})") from error
+        raise ReadError(path, "not a plain NumPy array, or damaged") from error
     if array.ndim != 3 or array.size == 0:
         raise ReadError(path, f"array of shape {array.shape}, not one volume of three axes")
     if array.size > MAX_VOXELS:

@@ -77,7 +77,8 @@ def inter_loss(
 
 def base_regularization(student_base: Float[Tensor, "B K D"]) -> Float[Tensor, ""]:
     """Return the mean squared positive similarity of base pairs i < j, without a gradient to j."""
-    first, second = torch.triu_indices(student_base.shape[1], student_base.shape[1], offset=1).tolist()
+    count = student_base.shape[1]
+    first, second = torch.triu_indices(count, count, offset=1, device=student_base.device)
     similarity = cosine_similarity(student_base, student_base.detach())[:, first, second]
     return similarity.clamp(min=0).square().mean()
 

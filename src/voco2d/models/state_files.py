@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from voco2d.errors import CheckpointError
+from voco2d.errors import CheckpointError, MissingCheckpointError
 
 METADATA_KEY = "voco2d"
 """Under which our safetensors files keep their description, as JSON."""
@@ -59,7 +59,7 @@ def is_safetensors(path: Path) -> bool:
         CheckpointError: There is no such file.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give a run folder, *.safetensors, *.pt or *.pth")
+        raise MissingCheckpointError(f"{path}: no such file; give a run folder, *.safetensors, *.pt or *.pth")
     if path.suffix == ".safetensors":
         return True
     with path.open("rb") as file:

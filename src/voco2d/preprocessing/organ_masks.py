@@ -166,7 +166,7 @@ def _read_labels(path: Path) -> tuple[Integer[np.ndarray, "a b c"], Affine]:
         affine = swap_lps_ras(np.asarray(image.affine, np.float64))
         values = np.asarray(image.dataobj)
     except _UNREADABLE as error:
-        raise ReadError(path, f"mask can't be read ({type(error).__name__})") from error
+        raise ReadError(path, "mask can't be read") from error
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ReadError(path, "mask without geometry: its affine has no inverse")
     if values.dtype.kind not in "iuf":

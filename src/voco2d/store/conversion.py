@@ -23,6 +23,7 @@ from voco2d.types import HuVolume
 from voco2d.version import VERSION
 
 _log = logging.getLogger(__name__)
+_TOO_LARGE = "too large for the memory that was left; prepare it again with fewer workers"
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,16 @@ def convert(job: Job) -> Outcome:
         volume, rejections = read_source(job.source, job.read)
         prepared = prepare_volume(volume, job.preprocess, masks=job.masks)
     except Voco2dError as error:
+        _log.debug("%s: left out\n%s", path, wordless(error))
         if _may_pass(error):
             return Rejection(path, _reason(error))
         return Refusal(job.identity, path, _reason(error), job.fingerprint, VERSION)
     except MemoryError:
-        return Rejection(path, "too large for the memory that was left; prepare it again with fewer workers")
+        return Rejection(path, _TOO_LARGE)
     except Exception as error:
         # One odd file among a million must not end a run of hours. The message may hold patient data: tell the type.
-        _log.debug("reading failed\n%s", wordless(error))
-        return Rejection(path, f"can't be read ({type(error).__name__}, not foreseen by the reader)")
+        _log.debug("%s: left out\n%s", path, wordless(error))
+        return Rejection(path, "can't be read, in a way that was not foreseen; --verbose tells where it failed")
     key = volume_key(volume.patient_id, volume.series_id, job.identity)
     if job.old is not None and job.old.key != key:
         job.old.remove(job.root)
@@ -133,4 +135,8 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _reason(error: Voco2dError) -> str:
-    return str(getattr(error, "reason", error))
+    if isinstance(error.__cause__, MemoryError):
+        return _TOO_LARGE
+    reason = str(getattr(error, "reason", error))
+    told = getattr(error.__cause__, "strerror", None)
+    return f"{reason}: {told}" if told and told not in reason else reason

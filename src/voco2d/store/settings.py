@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from voco2d.config import Tree, from_tree, to_tree
-from voco2d.errors import ConfigError, StoreError
+from voco2d.errors import ConfigError, StoreError, WrongStoreError
 from voco2d.io.source import ReadArgs
 from voco2d.preprocessing.preprocess import PreprocessArgs, settings_tree
 from voco2d.store.files import list_files, make_folder, read_file, write_atomically
@@ -64,9 +64,9 @@ def settle(root: Location, settings: StoreSettings) -> None:
         _refuse_others(root, there=there, asked=settings)
         return
     if isinstance(root, Path) and root.exists() and not root.is_dir():
-        raise StoreError(f"{root}: a file, not a folder; give another --out")
+        raise WrongStoreError(f"{root}: a file, not a folder; give another --out")
     if _holds_anything(root):
-        raise StoreError(f"{root}: holds files but no store; give an empty or new folder as --out")
+        raise WrongStoreError(f"{root}: holds files but no store; give an empty or new folder as --out")
     make_folder(root)
     tree = {"format": FORMAT, "settings_hash": settings.hash, **to_tree(settings)}
     content = (json.dumps(tree, indent=2) + "\n").encode()
@@ -80,7 +80,7 @@ def _read(root: Location) -> tuple[int, StoreSettings]:
     except OSError as error:
         raise StoreError(f"{path}: can't be read: {error.strerror or error}") from error
     if content is None:
-        raise StoreError(f"{root}: no store there; make one with `voco2d prepare SOURCE --out {root}`")
+        raise WrongStoreError(f"{root}: no store there; make one with `voco2d prepare SOURCE --out {root}`")
     try:
         tree = json.loads(content)
         version = tree["format"]
@@ -109,7 +109,8 @@ def _refuse_others(root: Location, there: StoreSettings, asked: StoreSettings) -
     old, new = _flat(to_tree(there)), _flat(to_tree(asked))
     differing = [f"{key} is {old[key]} there, {new[key]} here" for key in old if old[key] != new[key]]
     if differing:
-        raise StoreError(f"{root}: prepared with other settings ({'; '.join(differing)}); use them or another --out")
+        others = "; ".join(differing)
+        raise WrongStoreError(f"{root}: prepared with other settings ({others}); use them or another --out")
 
 
 def _flat(tree: Tree, prefix: str = "") -> dict[str, Any]:

@@ -38,13 +38,13 @@ def survey(root: Location, key: str, volume: Volume, prepared: Prepared) -> tupl
         row = measure(volume, prepared)
     except Exception as error:  # whatever a strange volume brings about; the words may hold identifiers
         _log.debug("measuring failed\n%s", wordless(error))
-        flaws.append(f"quality: not measured ({type(error).__name__})")
+        flaws.append("quality: not measured")
     try:
         bare = any(note.startswith("no geometry") for note in volume.notes)
         picture = thumbnail(prepared, None if bare else prepared_spacing_mm(volume, prepared))
     except Exception as error:
         _log.debug("drawing failed\n%s", wordless(error))
-        flaws.append(f"quality: no picture ({type(error).__name__})")
+        flaws.append("quality: no picture")
     if picture is not None:
         content = picture
         write_atomically(thumbnail_path(root, key), lambda file: file.write(content))

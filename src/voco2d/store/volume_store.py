@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from voco2d.errors import StoreError
+from voco2d.memory import is_out_of_memory
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.store.files import make_folder, read_file, write_atomically
 from voco2d.store.layout import INDEX, LABELS
@@ -195,6 +196,8 @@ def _map_volume(path: Path, size: tuple[int, int, int]) -> HuVolume:
     except FileNotFoundError as error:
         raise StoreError(f"{path}: missing; run the same `voco2d prepare` again, it makes it anew") from error
     except (OSError, ValueError, EOFError, SyntaxError) as error:
+        if is_out_of_memory(error):
+            raise
         raise _damaged(path) from error
     if not intact:
         raise _damaged(path)

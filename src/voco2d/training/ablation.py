@@ -91,7 +91,7 @@ def run_ablation(
         run = out / f"{arm.name.replace(' ', '_')}-seed{seed}"
         _log.info("%s, seed %d", arm.name, seed)
         pretrain(store, run, replace(args, method=arm.method, seed=seed), resume=True, exclude_patients=kept_back)
-        rows.append(_measure(arm, seed, run, volumes, kept_back, base, args.steps))
+        rows.append(_measure(arm, seed, run, volumes, kept_back, base, args))
         table = pd.DataFrame(rows)
         write_text(out / "ablation.csv", table.to_csv(index=False))
     return pd.DataFrame(rows)
@@ -111,16 +111,16 @@ def _jobs(base: VoCoArgs, seeds: Sequence[int]) -> Iterator[tuple[Arm, int]]:
 
 
 def _measure(
-    arm: Arm, seed: int, run: Path, store: VolumeStore, patients: Sequence[str], base: VoCoArgs, steps: int
+    arm: Arm, seed: int, run: Path, store: VolumeStore, patients: Sequence[str], base: VoCoArgs, args: PretrainArgs
 ) -> Mapping[str, Any]:
-    found = measure_localisation(run, store, patients)
+    found = measure_localisation(run, store, patients, chunk=args.chunk)
     low, high = found.interval()
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return {
         "arm": arm.name,
         "seed": seed,
         "changed": _changed(base, arm.method),
-        "steps": steps,
+        "steps": args.steps,
         "volumes": len(found.hits),
         "localisation_accuracy": found.accuracy,
         "low": low,

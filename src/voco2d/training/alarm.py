@@ -2,13 +2,13 @@
 
 import logging
 import math
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from voco2d.errors import TrainingStoppedError
-from voco2d.training.symptoms import SYMPTOMS, AlarmArgs, Watched
+from voco2d.training.alarm_past import Past, Stretch
+from voco2d.training.symptoms import SYMPTOMS, AlarmArgs, ills, stretch_steps
 
 _log = logging.getLogger(__name__)
 
@@ -37,18 +37,20 @@ class Symptom:
 
 
 class Alarm:
-    """Judges the records of a run as they come.
+    """Judges the records of a run as they come; a record costs the same however many came before.
 
     Args:
         args: Settings.
         warmup_steps: Steps in which a loss may stand still and crops may not be found.
+        highest_lr: Highest learning rate of the run, where it is known before it is reached.
     """
 
-    def __init__(self, args: AlarmArgs, warmup_steps: int = 0) -> None:
+    def __init__(self, args: AlarmArgs, warmup_steps: int = 0, highest_lr: float = 0.0) -> None:
         self._args = args
         self._warmup = warmup_steps
-        self._past: deque[Watched] = deque()
-        self._highest_lr = 0.0
+        self._highest_lr = highest_lr
+        self._sick_since: dict[str, float] = {}
+        self._stretches = {name: Stretch(steps) for name, steps in stretch_steps(args).items()}
         self._active: dict[str, Symptom] = {}
 
     def check(self, record: Mapping[str, Any]) -> tuple[Symptom, ...]:
@@ -63,7 +65,11 @@ class Alarm:
         return begun
 
     def replay(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Take in the log of a run that is continued, without warning again."""
+        """Take in the log of a run that is continued, without warning again.
+
+        Args:
+            records: Those of the last `reach` steps are enough.
+        """
         for record in records:
             self._judge(record)
 
@@ -78,6 +84,11 @@ class Alarm:
             raise TrainingStoppedError(f"{told}; stopped, to go on as it is continue with --resume alarm.stop=false")
 
     @property
+    def reach(self) -> int:
+        """Steps of a log that say all that a judgement may need."""
+        return 2 * self._args.longest
+
+    @property
     def stops(self) -> bool:
         """Whether `stop_if_asked` would stop now, so that a checkpoint is due."""
         return self._args.stop and bool(self._active)
@@ -88,16 +99,15 @@ class Alarm:
             self._highest_lr = max(self._highest_lr, numbers["lr"])
             numbers["lr_share"] = numbers["lr"] / self._highest_lr if self._highest_lr else 1.0
         step = int(numbers["step"])
-        self._past.append(numbers)
-        # one record more than the longest stretch, so that the stretch is known to be whole
-        while len(self._past) > 2 and self._past[1]["step"] <= step - self._args.longest:
-            self._past.popleft()
-        past = tuple(self._past)
-        trained = tuple(entry for entry in past if entry["step"] > self._warmup)
+        sick = ills(numbers, self._args)
+        self._sick_since = {ill: self._sick_since.get(ill, float(step)) for ill in sick}
+        if step > self._warmup:
+            for stretch in self._stretches.values():
+                stretch.add(numbers)
+        past = Past(numbers, self._sick_since, self._stretches)
         begun = []
-        for name, (tell, after_warmup) in SYMPTOMS.items():
-            stretch = trained if after_warmup else past
-            told = tell(stretch, self._args) if stretch else None
+        for name, tell in SYMPTOMS.items():
+            told = tell(past, self._args)
             if told is None:
                 self._active.pop(name, None)
             elif name not in self._active:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from voco2d.errors import UsageError, Voco2dError
+from voco2d.memory import is_out_of_memory
 
 
 def run_alone(module: str, order: Mapping[str, Any], threads: int) -> dict[str, Any]:
@@ -48,8 +49,8 @@ def answer(measure: Callable[[dict[str, Any]], Mapping[str, Any]], way_out: str)
         told = measure(json.loads(sys.argv[1]))
     except Voco2dError as error:
         told = {"error": str(error)}
-    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for want of memory on a CPU
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
             raise
         told = {"error": f"memory ran out; {way_out}"}
     sys.stdout.write(f"\n{json.dumps(told)}\n")

@@ -2,9 +2,10 @@
 
 From github.com/tkz05/2D-VoCo-CT-Classifier come the module `models.voco_head` with its class `VoCoHeadV2`, and the
 learning-rate schedule of `optimizers.lr_scheduler`. The optimizer and the order of a step are those of its training
-script, which itself asks for a GPU and for its authors' files. In place of their data there are random volumes of the
-shapes their loader gives, as MONAI's tensors; in place of the download of ImageNet weights the backbones start at
-random.
+script, which itself asks for a GPU and for its authors' files; on a GPU it computes in float16 under autocast with a
+scaled gradient, and lets cuDNN choose among deterministic algorithms, as that script does. In place of their data there
+are random volumes of the shapes their loader gives, as MONAI's tensors, which lie on the device already; in place of
+the download of ImageNet weights the backbones start at random.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from voco2d.training.bench_worker import draw_overlap, report
 _HEAD = Path("models", "voco_head.py")
 _BACKBONE = "efficientnet_b0"
 _CROP, _RANDOM_CROPS, _BASE_CROPS = 64, 2, 9
+_GPU_PRECISION = "fp16"
 
 
 def build(args: BenchArgs, folder: str) -> Callable[[], None]:
@@ -42,20 +44,27 @@ def build(args: BenchArgs, folder: str) -> Callable[[], None]:
         _load(name, root) for name in ("models.voco_head", "optimizers.lr_scheduler", "monai.data")
     )
     with _random_start(), contextlib.redirect_stdout(sys.stderr):
-        model = head.VoCoHeadV2(argparse.Namespace(in_channels=1)).train()
+        model = head.VoCoHeadV2(argparse.Namespace(in_channels=1)).train().to(args.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, amsgrad=True)
     schedule = schedules.WarmupCosineSchedule(optimizer, warmup_steps=5000, t_total=250_000)
+    on_gpu = args.device == "cuda"
+    torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = on_gpu
+    scaler = torch.amp.GradScaler(args.device, enabled=on_gpu)
     shape = (args.batch_size, args.slices)
-    images = monai.MetaTensor(torch.rand(*shape, _RANDOM_CROPS, 1, _CROP, _CROP))
-    crops = monai.MetaTensor(torch.rand(*shape, _BASE_CROPS, 1, _CROP, _CROP))
+    images = monai.MetaTensor(torch.rand(*shape, _RANDOM_CROPS, 1, _CROP, _CROP)).to(args.device)
+    crops = monai.MetaTensor(torch.rand(*shape, _BASE_CROPS, 1, _CROP, _CROP)).to(args.device)
     overlap = draw_overlap(args.batch_size, _RANDOM_CROPS, _BASE_CROPS)
-    labels = overlap[:, None].expand(-1, args.slices, -1, -1).contiguous()
+    labels = overlap[:, None].expand(-1, args.slices, -1, -1).contiguous().to(args.device)
 
     def step() -> None:
-        loss = sum(model(images, crops, labels))
-        loss.item()
-        loss.backward()
-        optimizer.step()
+        with torch.autocast(args.device, dtype=torch.float16, enabled=on_gpu):
+            loss = sum(model(images, crops, labels))
+            if torch.isnan(loss):
+                return
+            loss.item()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         schedule.step()
         optimizer.zero_grad()
 
@@ -95,4 +104,4 @@ def _random_start() -> Any:
 
 
 if __name__ == "__main__":
-    report(build)
+    report(build, _GPU_PRECISION)

@@ -10,6 +10,11 @@ from voco2d.errors import ConfigError
 from voco2d.training.run_dir import ENVIRONMENT_NAME, read_config
 
 _WAY_OUT = "continue with what the run was started with, or choose another --out"
+_MEANINGS: Mapping[str, str] = {
+    "volumes": " (another store, or other patients are let in than with the --exclude, --hold-out, --cohort or "
+    "--labels of before)"
+}
+"""What a difference in an input comes from, where its name doesn't say."""
 
 
 def refuse_other_run(
@@ -35,8 +40,12 @@ def refuse_other_run(
         for key, old, new in _differences(before, to_tree(config), "")
         if key.split(".")[0] not in may_change
     ]
-    recorded = _recorded_inputs(out)
-    changed += [f"{key} was {recorded[key]}, now {new}" for key, new in inputs.items() if recorded.get(key, new) != new]
+    recorded = recorded_inputs(out)
+    changed += [
+        f"{key} was {recorded[key]}, now {new}{_MEANINGS.get(key, '')}"
+        for key, new in inputs.items()
+        if recorded.get(key, new) != new
+    ]
     if changed:
         raise ConfigError(f"{out}: {'; '.join(changed)}; {_WAY_OUT}")
     for name, text in files.items():
@@ -45,16 +54,8 @@ def refuse_other_run(
             raise ConfigError(f"{file}: the patients, labels or folds are others now; {_WAY_OUT}")
 
 
-def _differences(before: Tree, now: Tree, section: str) -> Iterator[tuple[str, Any, Any]]:
-    for key in sorted(before.keys() | now.keys()):
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{section}{key}.")
-        elif old != new:
-            yield section + key, old, new
-
-
-def _recorded_inputs(out: Path) -> Mapping[str, str]:
+def recorded_inputs(out: Path) -> Mapping[str, str]:
+    """Return what the run in `out` was made from, name to path or hash; nothing where there is no run."""
     file = out / ENVIRONMENT_NAME
     if not file.is_file():
         return {}
@@ -64,3 +65,12 @@ def _recorded_inputs(out: Path) -> Mapping[str, str]:
     except (ValueError, KeyError, TypeError):  # damaged: there is nothing to compare with
         return {}
     return inputs
+
+
+def _differences(before: Tree, now: Tree, section: str) -> Iterator[tuple[str, Any, Any]]:
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{section}{key}.")
+        elif old != new:
+            yield section + key, old, new

@@ -18,7 +18,7 @@ from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.assignment import Assignment, assign, is_transductive, refuse_seen
 from voco2d.training.calibration_fit import write_calibration
-from voco2d.training.continuation import refuse_other_run
+from voco2d.training.continuation import recorded_inputs, refuse_other_run
 from voco2d.training.fast_path import memory_given_back
 from voco2d.training.finetune_args import MAY_CHANGE
 from voco2d.training.finetune_args import FinetuneArgs as FinetuneArgs
@@ -88,6 +88,7 @@ def finetune(
     refuse_seen(start, assignment.parts, args.transductive)
     cohort = assignment.cohort
     known = read_slice_labels(volumes.index, volumes.preprocess_args, cohort, slice_labels, slice_organs)
+    told = recorded_inputs(out).get("labels") if labels.parent == out else None  # the run's own copy
     same = {"init": init, "volumes": volumes.fingerprint(cohort.series["position"].tolist())}
     same |= {"slice_labels": str(slice_labels), "slice_organs": str(slice_organs)}
     if resume:
@@ -97,7 +98,7 @@ def finetune(
     names = () if known is None else known.names
     plans = [plan_fold(part, args, cohort, volumes.settings, start, names) for part in assignment.parts]
     plans[0].build(start)  # what can't be built must not leave a folder behind that blocks the corrected command
-    run = RunDir.create(out, KIND, args, {"store": str(store), "labels": str(labels), **same}, resume)
+    run = RunDir.create(out, KIND, args, {"store": str(store), "labels": told or str(labels), **same}, resume)
     for name, text in assignment.tables.items():
         write_text(run.path / name, text)
     with memory_given_back():

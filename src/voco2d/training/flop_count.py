@@ -1,4 +1,4 @@
-"""Counts the floating-point operations of a method's networks, without computing anything."""
+"""Counts floating-point operations, of a method's networks without computing anything."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -43,11 +43,11 @@ def count_flops(student: nn.Module, teacher: nn.Module, units: Float[Tensor, "M 
         return _projected(student, units, views, grad=True).sum() + _projected(teacher, units, views, grad=False).sum()
 
     checkpointed = [module for module in student.modules() if getattr(module, "use_checkpoint", False)]
-    executed = _count(lambda: torch.autograd.backward(forward()))
+    executed = count_executed(lambda: torch.autograd.backward(forward()))
     _set_checkpointing(checkpointed, on=False)
-    step = _count(lambda: torch.autograd.backward(forward()))
+    step = count_executed(lambda: torch.autograd.backward(forward()))
     with torch.no_grad():
-        encoder, both = _count(lambda: _clips(student, units)), _count(forward)
+        encoder, both = count_executed(lambda: _clips(student, units)), count_executed(forward)
     _set_checkpointing(checkpointed, on=True)
     return {
         "encoder_forward_flops": encoder,
@@ -57,24 +57,8 @@ def count_flops(student: nn.Module, teacher: nn.Module, units: Float[Tensor, "M 
     }
 
 
-def _clips(network: Any, units: Tensor) -> Tensor:
-    clips: Tensor = network.clip(units)
-    return clips
-
-
-def _projected(network: Any, units: Tensor, views: int, grad: bool) -> Tensor:
-    with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
-        clips = _clips(network, units)
-    projected: Tensor = network.project(rearrange(clips, "(b n) f -> b n f", n=views))
-    return projected
-
-
-def _set_checkpointing(modules: Sequence[Any], on: bool) -> None:
-    for module in modules:
-        module.use_checkpoint = on
-
-
-def _count(compute: Callable[[], object]) -> int:
+def count_executed(compute: Callable[[], object]) -> int:
+    """Do some work and return the operations of the convolutions and matrix products that torch ran for it."""
     with FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.convolution_backward: convolution_backward_flops}
     ) as counter:
@@ -98,3 +82,20 @@ def convolution_backward_flops(
     """
     wanted = settings[-1]
     return 2 * prod(gradient) * prod(weight[1:]) * (bool(wanted[0]) + bool(wanted[1]))
+
+
+def _clips(network: Any, units: Tensor) -> Tensor:
+    clips: Tensor = network.clip(units)
+    return clips
+
+
+def _projected(network: Any, units: Tensor, views: int, grad: bool) -> Tensor:
+    with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
+        clips = _clips(network, units)
+    projected: Tensor = network.project(rearrange(clips, "(b n) f -> b n f", n=views))
+    return projected
+
+
+def _set_checkpointing(modules: Sequence[Any], on: bool) -> None:
+    for module in modules:
+        module.use_checkpoint = on

@@ -13,6 +13,8 @@ from voco2d.config import from_tree
 from voco2d.data.crop_dataset import CropDataset
 from voco2d.data.pretrain_dataset import DataArgs
 from voco2d.errors import CheckpointError
+from voco2d.memory import enough_memory
+from voco2d.methods.method import CropBatch, StepOutput
 from voco2d.methods.voco import VoCo
 from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import build_backbone
@@ -58,7 +60,7 @@ class Localisation:
 
 @torch.no_grad()
 def measure_localisation(
-    run: Path, store: VolumeStore, patients: Collection[str], device: str = "cpu", seed: int = 0
+    run: Path, store: VolumeStore, patients: Collection[str], device: str = "cpu", seed: int = 0, chunk: int = 0
 ) -> Localisation:
     """Measure a run's newest weights on some patients' volumes.
 
@@ -71,8 +73,10 @@ def measure_localisation(
         patients: Those to measure on; none that was trained on.
         device: Where to compute.
         seed: Of the crops.
+        chunk: Crops that are encoded at a time; 0 takes all of some volumes at once. Results stay but for rounding.
 
     Raises:
+        DeviceMemoryError: Memory has run out; the message says which setting lowers it, and to what.
         CheckpointError: The run is of another method, or damaged.
         StoreError: None of the patients is in the store.
     """
@@ -86,8 +90,12 @@ def measure_localisation(
     steps = max(_ROUNDS * len(dataset) // count, 1)
     hits: dict[int, list[float]] = {}
     ties, nearest, features = [], [], []
-    for step, batch in enumerate(dataset.batches(0, steps, torch.device(device))):
-        output = method(batch)
+    batches = dataset.batches(0, steps, torch.device(device))
+    for step in range(steps):
+        with enough_memory("while crops were drawn to be found", _fewer_slices(args)):
+            batch = next(batches)
+        with enough_memory("while crops were found", _less(args, chunk or len(batch.units))):
+            output = _compared(method, batch, chunk)
         assert output.similarity is not None
         found = localised(output.similarity, batch.overlap).mean(-1).tolist()
         for volume, share in zip(dataset.volumes(step).tolist(), found, strict=True):
@@ -104,6 +112,22 @@ def measure_localisation(
         effective_rank=effective_rank(found_features),
         feature_std=feature_std(found_features),
     )
+
+
+def _compared(method: VoCo, batch: CropBatch, chunk: int) -> StepOutput:
+    """Compare the crops of a batch; each is encoded by itself, so that pieces change nothing."""
+    pieces = torch.split(batch.units, chunk) if chunk else (batch.units,)
+    student, teacher = (torch.cat([encode(piece) for piece in pieces]) for encode in (method.encode, method.teach))
+    return method.contrast(student, teacher, batch)
+
+
+def _less(args: VoCoArgs, encoded: int) -> str:
+    return f"set chunk={encoded // 2}" if encoded > 1 else _fewer_slices(args)
+
+
+def _fewer_slices(args: VoCoArgs) -> str:
+    lower = f"method.slices={args.slices // 2}" if args.slices > 1 else "a smaller method.crop"
+    return f"set {lower} in a new run"
 
 
 def _load(run: Path) -> tuple[VoCo, tuple[float, float]]:

@@ -13,6 +13,7 @@ from voco2d.data.cohort import patient_digests
 from voco2d.data.datasets import build_dataset
 from voco2d.data.pretrain_dataset import DataArgs, Share
 from voco2d.errors import CheckpointError
+from voco2d.memory import enough_memory
 from voco2d.methods.registry import build_method
 from voco2d.models.backbones import build_backbone, check_name
 from voco2d.models.checkpoint import backbone_state, read_weights
@@ -23,6 +24,7 @@ from voco2d.training.alarm import Alarm
 from voco2d.training.continuation import refuse_other_run
 from voco2d.training.fast_path import memory_given_back, take_fast_path
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
+from voco2d.training.memory_advice import for_networks
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import MAY_CHANGE, PRESETS, PretrainArgs
 from voco2d.training.pretrain_checkpoint import TrainingState, has_checkpoint, saved_steps, weights_path
@@ -69,7 +71,7 @@ def pretrain(
         LabelError: The table of the probe can't be used.
         CheckpointError: Weights can't be had or read.
         NonFiniteLossError: The loss became NaN or infinite.
-        DeviceMemoryError: A step takes more memory than there is.
+        DeviceMemoryError: Memory has run out; the message says which setting lowers it, and to what.
         TrainingStoppedError: The alarm was asked to stop a run that shows a symptom.
     """
     args = args or PretrainArgs()
@@ -89,10 +91,12 @@ def pretrain(
     probe = _build_probe(volumes, args, exclude_patients)
     fabric = launch(args.device, args.precision, args.seed, args.devices, args.nodes)
     dataset.take(Share(fabric.global_rank, fabric.world_size))
-    state = _build(args, fabric, continues=resume and has_checkpoint(out))
+    with enough_memory("while the networks were built", for_networks(args)):
+        state = _build(args, fabric, continues=resume and has_checkpoint(out))
     first_does(lambda: _open(out, args, inputs, resume))
     run = RunDir(out)
-    start = state.load_newest(run.path) if resume else 0
+    with enough_memory("while the checkpoint was read", for_networks(args)):
+        start = state.load_newest(run.path) if resume else 0
     first_does(lambda: run.truncate_log(start))
     metadata = {
         "kind": KIND,
@@ -104,8 +108,8 @@ def pretrain(
         "init": args.init,
         "patients_seen": sorted({*patient_digests(dataset.patients), *_seen_before(args, run.path)}),
     }
-    alarm = Alarm(args.alarm, args.optim.warmup_steps)
-    alarm.replay(run.read_log())
+    alarm = Alarm(args.alarm, args.optim.warmup_steps, args.optim.lr)
+    alarm.replay(run.read_log(start - alarm.reach))
     writers = args.writers if is_first() else ()
     with memory_given_back(), open_writers(writers, run.path, to_tree(args), start) as write:
         PretrainLoop(state, dataset, run, args, metadata, alarm, probe, write).run(start)

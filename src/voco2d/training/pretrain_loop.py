@@ -1,25 +1,24 @@
 """The loop of pretraining: steps, what is watched, checkpoints, and the ways it can stop."""
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn
 
-import torch
 from torch import Tensor
 
 from voco2d.data.pretrain_dataset import PretrainDataset
-from voco2d.errors import DeviceMemoryError, NonFiniteLossError
+from voco2d.errors import NonFiniteLossError
+from voco2d.memory import enough_memory
 from voco2d.methods.method import Batch, StepOutput
 from voco2d.progress import Progress
 from voco2d.training.alarm import Alarm, alarm_entry
-from voco2d.training.gradients import Chance, compute_gradients
+from voco2d.training.memory_advice import for_batch, for_probe, for_step
 from voco2d.training.monitor import Monitor
 from voco2d.training.pretrain_args import PretrainArgs
 from voco2d.training.pretrain_checkpoint import TrainingState, save_tensors
+from voco2d.training.pretrain_step import take_step
 from voco2d.training.probe import Probe
 from voco2d.training.processes import first_does, is_first
 from voco2d.training.run_dir import Record, RunDir
@@ -56,27 +55,32 @@ class PretrainLoop:
 
         Raises:
             NonFiniteLossError: The loss became NaN or infinite.
-            DeviceMemoryError: A step takes more memory than there is.
+            DeviceMemoryError: Memory has run out; the message says which setting lowers it, and to what.
             TrainingStoppedError: The alarm stops the run; its last step has a checkpoint.
         """
         args, clock = self.args, _Clock(self.dataset, start)
         monitor = Monitor()
-        device = self.state.fabric.device
+        fabric = self.state.fabric
+        batches = self.dataset.batches(start, args.steps, fabric.device)
         with Progress("pretraining", args.steps, done=start, shown=is_first()) as progress:
-            for step, batch in enumerate(self.dataset.batches(start, args.steps, device), start + 1):
+            for step in range(start + 1, args.steps + 1):
                 rate = float(self.state.schedule.get_last_lr()[0])
-                views = len(batch.units)
-                with enough_memory(args.chunk or views):
+                resident = self.dataset.is_resident
+                with enough_memory("while a batch was drawn", for_batch(args, resident, fabric.world_size)):
+                    batch = next(batches)
+                smaller = for_step(args, len(batch.units), self.dataset.is_resident)
+                with enough_memory("in a step", smaller):
                     output, norm = self.step(batch, step)
-                monitor.watch(output, norm)
+                    monitor.watch(output, norm)
                 note = ""
                 saves = step % args.checkpoint_every == 0 or step == args.steps
                 probes = self.probe is not None and self.probe.is_due(step)
                 if saves or probes or step % args.log_every == 0:
-                    record = {**monitor.summary(step), "lr": rate, **self._measured(), **clock.read(step)}
-                    note = _note(record)
-                    first_does(partial(self._tell, record, probes))
-                    first_does(partial(self._save, step, saves))
+                    with enough_memory("while the run was watched", smaller):
+                        record = {**monitor.summary(step), "lr": rate, **self._measured(), **clock.read(step)}
+                        note = _note(record)
+                        first_does(partial(self._tell, record, probes))
+                        first_does(partial(self._save, step, saves))
                     clock.skip()
                 progress.advance(note=note)
 
@@ -86,26 +90,13 @@ class PretrainLoop:
         Returns:
             What the method made of the batch, and the gradient's norm before clipping.
         """
-        state, args = self.state, self.args
-        chance = Chance(args.seed, step, state.fabric.global_rank)
-        output = compute_gradients(state.method, batch, state.fabric, args.chunk, chance)
-        self._refuse_non_finite(output, batch, step)
-        limit = args.optim.grad_clip or math.inf
-        norm = state.fabric.clip_gradients(state.method, state.optimizer, max_norm=limit, error_if_nonfinite=False)
-        assert norm is not None
-        if args.precision != "fp16" and not bool(norm.isfinite()):  # with fp16 the scaler leaves such a step out
-            self._refuse(output, batch, step, f"the gradient is not finite (norm {float(norm)})")
-        state.method.before_step(step / args.horizon)
-        state.fabric.strategy.optimizer_step(state.optimizer)
-        state.optimizer.zero_grad()
-        state.schedule.step()
-        state.method.after_step(step / args.horizon)
-        return output, norm
+        return take_step(self.state, batch, self.args, step, partial(self._refuse, batch, step))
 
     def _tell(self, record: Record, probes: bool) -> None:
         """Probe if it is time, judge, and write the record everywhere."""
         if probes and self.probe is not None:
-            record = {**record, **self.probe.measure(self.state.method.get_submodule(_PROBED))}
+            with enough_memory("in the probe", for_probe(self.args)):
+                record = {**record, **self.probe.measure(self.state.method.get_submodule(_PROBED))}
         record = {**record, **alarm_entry(self.alarm.check(record))}
         self.folder.log(record)
         self.write(record)
@@ -127,22 +118,14 @@ class PretrainLoop:
             )
         return "a lower optim.lr or precision=fp32 in a new run, which init= can start from these weights"
 
-    def _refuse_non_finite(self, output: StepOutput, batch: Batch, step: int) -> None:
-        """Stop at a loss that is NaN or infinite, and leave what is needed to look into it.
+    def _refuse(self, batch: Batch, step: int, terms: Mapping[str, float], what: str) -> NoReturn:
+        """Stop at what is not finite, and leave what is needed to look into it.
 
         Raises:
-            NonFiniteLossError: With the step, the terms and the file.
+            NonFiniteLossError: With the step, what it is and the file.
         """
-        values = dict(zip(output.terms, torch.stack(list(output.terms.values())).tolist(), strict=True))
-        if all(math.isfinite(value) for value in values.values()):
-            return
-        told = ", ".join(f"{name} {value}" for name, value in values.items())
-        self._refuse(output, batch, step, f"the loss is not finite ({told})")
-
-    def _refuse(self, output: StepOutput, batch: Batch, step: int, what: str) -> NoReturn:
-        values = {name: float(term.detach()) for name, term in output.terms.items()}
         file = self.folder.path / f"nonfinite_{step:08d}.pt"
-        dump = {"step": step, "terms": values, "batch": vars(batch), "weights": self.state.method.weights()}
+        dump = {"step": step, "terms": dict(terms), "batch": vars(batch), "weights": self.state.method.weights()}
         first_does(lambda: save_tensors(file, dump))
         raise NonFiniteLossError(f"step {step}: {what}; the batch and weights are in {file}; try {self._cure()}")
 
@@ -169,27 +152,6 @@ class _Clock:
     def _begin(self, step: int) -> None:
         self._step = step
         self.skip()
-
-
-@contextmanager
-def enough_memory(encoded: int) -> Iterator[None]:
-    """Turn torch's ways of saying that memory has run out into one sentence with the way out.
-
-    Args:
-        encoded: Units that are encoded at a time; 0 where it is not known.
-
-    Raises:
-        DeviceMemoryError: Memory has run out.
-    """
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        short = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-        if not short:
-            raise
-        chunk = f"set chunk={max(encoded // 2, 1)}, or residency=disk, and go on with --resume"
-        way_out = chunk if encoded > 1 else "set a smaller batch_size or method.slices in a new run"
-        raise DeviceMemoryError(f"memory has run out in a step; {way_out}") from error
 
 
 def _note(record: Mapping[str, Any]) -> str:

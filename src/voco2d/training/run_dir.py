@@ -6,7 +6,7 @@ import math
 import os
 import platform
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,14 +75,24 @@ class RunDir:
         with (self.path / METRICS_NAME).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, allow_nan=False) + "\n")
 
-    def read_log(self) -> list[dict[str, Any]]:
-        """Return the records of `metrics.jsonl`; a line cut by an abort is left out."""
+    def read_log(self, since: int = 0) -> list[dict[str, Any]]:
+        """Return the records of `metrics.jsonl`; a line cut by an abort is left out.
+
+        Args:
+            since: Of a log in the order of steps: records of this step and later ones, and the last one before. What
+                comes before that is not read.
+        """
         file = self.path / METRICS_NAME
         if not file.is_file():
             return []
-        text = file.read_text(encoding="utf-8", errors="replace")
-        records = (_parse(line) for line in text.splitlines())
-        return [record for record in records if record is not None]
+        records = []
+        for _, line in lines_backwards(file):
+            record = _parse(line)
+            if record is not None:
+                records.append(record)
+                if record.get("step", since) < since:
+                    break
+        return records[::-1]
 
     def keep_log(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         """Keep the records for which `wanted` is true and drop the others and cut lines."""
@@ -90,8 +100,17 @@ class RunDir:
         write_text(self.path / METRICS_NAME, "".join(kept))
 
     def truncate_log(self, step: int) -> None:
-        """Drop the records after `step`, which a resumed run writes again."""
-        self.keep_log(lambda record: record.get("step", 0) <= step)
+        """Drop the records after `step`, which a resumed run writes again, and a cut line among them."""
+        file = self.path / METRICS_NAME
+        if not file.is_file():
+            return
+        kept = (end for end, line in lines_backwards(file) if (_parse(line) or {}).get("step", step + 1) <= step)
+        with file.open("r+b") as stream:
+            end = next(kept, 0)
+            stream.truncate(end)
+            stream.seek(max(end - 1, 0))
+            if end and stream.read(1) != b"\n":
+                stream.write(b"\n")
 
 
 def read_config(path: Path) -> Tree | None:
@@ -106,6 +125,37 @@ def read_config(path: Path) -> Tree | None:
     if not isinstance(tree, dict):
         raise UsageError(f"{file}: damaged; choose another --out")
     return tree
+
+
+def lines_backwards(file: Path, block: int = 1 << 16) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file, the last one first, reading no more than is asked for.
+
+    Args:
+        file: Text in UTF-8; what isn't is replaced.
+        block: Bytes that are read at a time.
+
+    Yields:
+        The byte at which the line ends, its line feed included, and its text.
+    """
+    with file.open("rb") as stream:
+        begin = size = stream.seek(0, os.SEEK_END)
+        rest = b""  # the end of a line whose beginning is not read yet
+        while begin > 0:
+            step = min(block, begin)
+            begin -= step
+            stream.seek(begin)
+            rest = stream.read(step) + rest
+            if begin:
+                first, feed, whole = rest.partition(b"\n")
+                if not feed:
+                    continue
+            else:
+                first, feed, whole = b"", b"", rest
+            end = begin + len(rest)
+            for line in reversed(_lines(whole)):
+                yield min(end, size), line.decode(errors="replace")
+                end -= len(line)
+            rest = first + feed
 
 
 def write_text(path: Path, text: str) -> None:
@@ -128,6 +178,12 @@ def environment() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
     }
+
+
+def _lines(text: bytes) -> list[bytes]:
+    """Split at line feeds alone, each of which stays with its line."""
+    *whole, last = text.split(b"\n")
+    return [line + b"\n" for line in whole] + ([last] if last else [])
 
 
 def _is_left_over(file: Path) -> bool:

@@ -1,11 +1,12 @@
-"""Symptoms of a sick pretraining run, told from its log: pure functions from a stretch of records to a sentence."""
+"""Symptoms of a sick pretraining run, told from its log: pure functions from what is known of it to a sentence."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from voco2d.errors import ConfigError
+from voco2d.training.alarm_past import Past, Watched, mean_of
 
 _LOWERED = 0.1
 """Below this share of the highest learning rate so far, a flat loss is what the schedule is for, not a symptom."""
@@ -65,41 +66,40 @@ class AlarmArgs:
         return max(self.patience_steps, self.chance_steps, self.plateau_steps)
 
 
-Watched = Mapping[str, float]
-"""The numbers of a record, finite ones alone, and `lr_share`, the learning rate over the highest so far."""
+_NONFINITE = "nonfinite_grads"
 
 
-def collapse(past: Sequence[Watched], args: AlarmArgs) -> str | None:
+def ills(record: Watched, args: AlarmArgs) -> frozenset[str]:
+    """Name the entries of a record that are out of their healthy range, of those that must stay so to be a symptom."""
+    low = {key for key, limit, _ in _collapses(args) if record.get(key, math.inf) < limit}
+    return frozenset(low | ({_NONFINITE} if record.get(_NONFINITE, 0.0) > 0.5 else set()))
+
+
+def collapse(past: Past, args: AlarmArgs) -> str | None:
     """Tell that the features, or the similarities, became alike or use hardly a direction, and stayed so."""
     cure = "try a lower optim.lr or optim.weight_decay, a longer optim.warmup_steps or a larger batch_size"
-    for key, limit, meaning in (
-        ("feature_std", args.feature_std, "all crops get nearly the same feature"),
-        ("effective_rank", args.effective_rank, "the features use hardly a direction"),
-        ("similarity_std", args.similarity_std, "every random crop is as similar to one base crop as to another"),
-    ):
-        low = [record.get(key, math.inf) < limit for record in past]
-        if _lasted(past, low, args.patience_steps):
-            return f"{meaning}: {key} {past[-1][key]:.3g}, healthy above {limit:g}; {cure}"
+    for key, limit, meaning in _collapses(args):
+        if past.lasted(key) >= args.patience_steps:
+            return f"{meaning}: {key} {past.now[key]:.3g}, healthy above {limit:g}; {cure}"
     return None
 
 
-def nonfinite_gradients(past: Sequence[Watched], args: AlarmArgs) -> str | None:
+def nonfinite_gradients(past: Past, args: AlarmArgs) -> str | None:
     """Tell that most gradients are not finite for long; a few steps skipped by the scaler of fp16 are normal."""
-    if not _lasted(past, [record.get("nonfinite_grads", 0.0) > 0.5 for record in past], args.patience_steps):
+    if past.lasted(_NONFINITE) < args.patience_steps:
         return None
-    share = past[-1]["nonfinite_grads"]
     return (
-        f"gradients are NaN or infinite, so that steps are skipped: nonfinite_grads {share:.2g}, healthy below 0.5; "
-        "try precision=bf16 or fp32, or a lower optim.lr"
+        f"gradients are NaN or infinite, so that steps are skipped: {_NONFINITE} {past.now[_NONFINITE]:.2g}, healthy "
+        "below 0.5; try precision=bf16 or fp32, or a lower optim.lr"
     )
 
 
-def chance(past: Sequence[Watched], args: AlarmArgs) -> str | None:
+def chance(past: Past, args: AlarmArgs) -> str | None:
     """Tell that random crops are still not found better than by naming the most frequent base crop."""
-    window = _window(past, args.chance_steps, "localisation_accuracy")
-    if not window:
+    parts = past.stretches["chance"].parts("localisation_accuracy")
+    if not parts:
         return None
-    accuracy, guess = _mean(window, "localisation_accuracy"), _mean(window, "localisation_chance")
+    accuracy, guess = mean_of(parts, "localisation_accuracy"), mean_of(parts, "localisation_chance")
     if accuracy > guess * args.chance_factor:
         return None
     return (
@@ -108,22 +108,22 @@ def chance(past: Sequence[Watched], args: AlarmArgs) -> str | None:
     )
 
 
-def plateau(past: Sequence[Watched], args: AlarmArgs) -> str | None:
+def plateau(past: Past, args: AlarmArgs) -> str | None:
     """Tell that neither the loss nor the localisation improves while the learning rate is still high."""
-    if past[-1].get("lr_share", 1.0) < _LOWERED:
+    if past.now.get("lr_share", 1.0) < _LOWERED:
         return None
-    window = _window(past, args.plateau_steps, "loss")
-    middle = past[-1]["step"] - args.plateau_steps / 2
-    first = [record for record in window if record["step"] <= middle]
-    second = [record for record in window if record["step"] > middle]
+    parts = past.stretches["plateau"].parts("loss")
+    middle = past.now["step"] - args.plateau_steps / 2
+    first = [part for part in parts if part.last <= middle]
+    second = [part for part in parts if part.last > middle]
     if not first or not second:
         return None
-    before, now = _mean(first, "loss"), _mean(second, "loss")
+    before, now = mean_of(first, "loss"), mean_of(second, "loss")
     if before - now > args.plateau_gain * max(abs(before), _TINY):
         return None
     told = f"loss {before:.4g} → {now:.4g}"
-    if all("localisation_accuracy" in record for record in window):
-        found, finds = _mean(first, "localisation_accuracy"), _mean(second, "localisation_accuracy")
+    if all(part.counts.get("localisation_accuracy") == part.counts["loss"] for part in parts):
+        found, finds = mean_of(first, "localisation_accuracy"), mean_of(second, "localisation_accuracy")
         if finds - found > args.plateau_gain * max(found, _TINY):
             return None
         told += f", localisation_accuracy {found:.3f} → {finds:.3f}"
@@ -133,32 +133,24 @@ def plateau(past: Sequence[Watched], args: AlarmArgs) -> str | None:
     )
 
 
-SYMPTOMS: Final[Mapping[str, tuple[Callable[[Sequence[Watched], AlarmArgs], str | None], bool]]] = {
-    "collapse": (collapse, False),
-    "nonfinite_gradients": (nonfinite_gradients, False),
-    "chance": (chance, True),
-    "plateau": (plateau, True),
+def stretch_steps(args: AlarmArgs) -> Mapping[str, int]:
+    """Return how many steps after the warm-up each symptom is told from that needs a stretch of them."""
+    return {"chance": args.chance_steps, "plateau": args.plateau_steps}
+
+
+SYMPTOMS: Final[Mapping[str, Callable[[Past, AlarmArgs], str | None]]] = {
+    "collapse": collapse,
+    "nonfinite_gradients": nonfinite_gradients,
+    "chance": chance,
+    "plateau": plateau,
 }
-"""Name → the function that tells it, and whether it looks at what comes after the warm-up alone."""
+"""Name → the function that tells it."""
 
 
-def _lasted(past: Sequence[Watched], sick: Sequence[bool], steps: int) -> bool:
-    """Tell whether every record of the last `steps` steps is sick, there being so many."""
-    since = None
-    for record, is_sick in zip(reversed(past), reversed(sick), strict=True):
-        if not is_sick:
-            break
-        since = record["step"]
-    return since is not None and past[-1]["step"] - since >= steps
-
-
-def _window(past: Sequence[Watched], steps: int, key: str) -> Sequence[Watched]:
-    """Return the records of the last `steps` steps that have `key`; none where the past is shorter or steps is 0."""
-    begin = past[-1]["step"] - steps
-    if steps == 0 or past[0]["step"] > begin:
-        return ()
-    return [record for record in past if record["step"] >= begin and key in record]
-
-
-def _mean(records: Sequence[Watched], key: str) -> float:
-    return math.fsum(record[key] for record in records) / len(records)
+def _collapses(args: AlarmArgs) -> tuple[tuple[str, float, str], ...]:
+    """Return entries with the values they must not stay below, and what it means where they do."""
+    return (
+        ("feature_std", args.feature_std, "all crops get nearly the same feature"),
+        ("effective_rank", args.effective_rank, "the features use hardly a direction"),
+        ("similarity_std", args.similarity_std, "every random crop is as similar to one base crop as to another"),
+    )
