@@ -8,6 +8,12 @@ import pytest
 import torch
 
 from voco2d.cli import main
+from voco2d.config import to_tree
+from voco2d.models.checkpoint import save_weights
+from voco2d.models.classifier import CLASSIFIER_KIND, Classifier, ClassifierArgs
+from voco2d.preprocessing.preprocess import PreprocessArgs
+from voco2d.preprocessing.readout import ReadoutArgs
+from voco2d.targets import TARGETS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,3 +43,24 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, printed.out, errors[-1] if errors else ""
 
     return command
+
+
+@pytest.fixture
+def make_run() -> Callable[[Path], Path]:
+    """Write a run of one small untrained classifier that sees 4 slices of (8, 32, 32) voxels."""
+
+    def make(folder: Path) -> Path:
+        network = ClassifierArgs(backbone="test_efficientnet", hidden=8)
+        torch.manual_seed(0)
+        metadata = {
+            "kind": CLASSIFIER_KIND,
+            "classifier": to_tree(network),
+            "preprocess": to_tree(PreprocessArgs(size=(8, 32, 32))),
+            "readout": to_tree(ReadoutArgs(slices=4, crop=28)),
+            "targets": {name: list(target.classes) for name, target in TARGETS.items()},
+        }
+        folder.mkdir(parents=True)
+        save_weights(folder / "fold_0.safetensors", Classifier(network).eval().state_dict(), metadata)
+        return folder
+
+    return make

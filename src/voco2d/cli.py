@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import pairwise
 
-from voco2d.commands import bench_options, data_options, result_options, training_options
+from voco2d.commands import bench_options, data_options, result_options, service_options, training_options
 from voco2d.errors import Voco2dError
 from voco2d.logs import start_logging, wordless
 from voco2d.version import VERSION
@@ -105,6 +105,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("finetune", "train the injury classifier on a store and a label table", training_options.finetune),
     ("study", "compare starts over label fractions and seeds, with significance", training_options.study),
     ("predict", "grade raw scans with a trained classifier", result_options.predict),
+    ("listen", "be a DICOM node: grade what is received, send reports back", service_options.listen),
     ("evaluate", "score a table of predictions", result_options.evaluate),
     ("ensemble", "blend models with weights fitted on out-of-fold predictions", result_options.ensemble),
     ("report", "write the HTML page of a run", result_options.report),

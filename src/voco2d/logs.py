@@ -7,6 +7,10 @@ _LONGEST_CHAIN = 20
 _CHATTY = (
     *(
         "pydicom",
+        "pynetdicom",
+        "highdicom",
+        "dicomweb_client",
+        "retrying",
         "pylibjpeg",
         "matplotlib",
         "PIL",

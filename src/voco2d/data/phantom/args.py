@@ -19,6 +19,8 @@ class PhantomArgs:
         sign_scale: Factor on the extent of every injury.
         noise_hu: Mean standard deviation of the noise inside the body, Hounsfield units.
         masks: Write organ masks as NIfTI.
+        hospital: Write the tags that a hospital's images have besides, such as modality, SOP class and a made-up name,
+            and instance UIDs that no two images share; RSNA's files have none of these.
         first_patient: Index of the first patient; cohorts of one seed whose indices don't meet can be put together.
         workers: Processes; 0 takes one a core.
     """
@@ -32,6 +34,7 @@ class PhantomArgs:
     sign_scale: float = 1.0
     noise_hu: float = 11.0
     masks: bool = True
+    hospital: bool = False
     first_patient: int = 0
     workers: int = 0
 

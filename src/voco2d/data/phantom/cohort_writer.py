@@ -125,7 +125,7 @@ def _write_series(out: Path, args: PhantomArgs, series: PhantomSeries) -> dict[s
     for stale in (partial_folder, final):
         shutil.rmtree(stale, ignore_errors=True)
     partial_folder.mkdir(parents=True)
-    write_dicom_series(series, partial_folder)
+    write_dicom_series(series, partial_folder, args.hospital)
     partial_folder.replace(final)
     if args.masks:
         masks = out / "segmentations" / f"{series.series_id}.nii"

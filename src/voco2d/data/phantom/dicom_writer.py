@@ -17,15 +17,18 @@ _WRITER_UID = UID("1.2.3.123456.4.5.1234.1.12.0")
 _FRAME_ROOT_UID = "1.2.826.0.1.3680043.8.498.618419013549"
 
 
-def write_dicom_series(series: PhantomSeries, folder: Path) -> None:
+def write_dicom_series(series: PhantomSeries, folder: Path, hospital: bool = False) -> None:
     """Write `<instance number>.dcm` for every slice into an existing folder.
 
     Args:
         series: What to write.
         folder: Where; files that are there are overwritten.
+        hospital: See `PhantomArgs`.
     """
     for z, number in enumerate(series.instance_numbers):
         dataset = _header(series, z, number)
+        if hospital:
+            _complete(dataset, series, number)
         stored = _stored(series.hu[z], series.scan.pixels)
         frame = encode_pixel_data(stored.tobytes(), dataset, byteorder="<")
         dataset.PixelData = encapsulate([frame])
@@ -72,6 +75,22 @@ def _header(series: PhantomSeries, z: int, number: int) -> FileDataset:
     dataset.RescaleIntercept, dataset.RescaleSlope = float(scan.pixels.intercept), 1.0
     dataset.RescaleType = "HU"
     return dataset
+
+
+def _complete(dataset: FileDataset, series: PhantomSeries, number: int) -> None:
+    """Add what a CT image must have beyond RSNA's tags (PS3.3 A.3)."""
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = UID(f"{dataset.SeriesInstanceUID}.{number}")
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.Modality = "CT"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    dataset.Manufacturer = "voco2d phantom"
+    dataset.PatientName = f"Phantom^{series.patient_id}"
+    dataset.PatientBirthDate, dataset.PatientSex = "", "O"
+    dataset.StudyID, dataset.StudyDate, dataset.StudyTime = str(series.patient_id), "20230721", "120000"
+    dataset.AccessionNumber, dataset.ReferringPhysicianName = "", ""
+    dataset.PositionReferenceIndicator = ""
+    dataset.AcquisitionNumber = 1
 
 
 def _stored(hu: Int16[np.ndarray, "H W"], pixels: PixelFormat) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:

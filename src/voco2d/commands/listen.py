@@ -1,0 +1,84 @@
+"""`voco2d listen`: a DICOM node that grades the studies it receives and sends reports back."""
+
+import argparse
+import signal
+
+from voco2d.errors import UsageError
+from voco2d.inference.predictor import STORED, Predictor
+from voco2d.inference.results import NOTICE
+from voco2d.service.answer import answer
+from voco2d.service.audit import Audit
+from voco2d.service.dicom_node import DicomNode
+from voco2d.service.dicomweb import fetch_studies
+from voco2d.service.node_args import NodeArgs, parse_target
+from voco2d.service.spool import Spool
+from voco2d.service.worker import Worker
+
+
+def run(options: argparse.Namespace) -> int:
+    """Listen, or fetch from a DICOMweb server, and answer until SIGTERM or SIGINT.
+
+    Raises:
+        UsageError: The spool is in use, the address can't be listened on, or an option is wrong.
+    """
+    args = NodeArgs(
+        title=options.ae_title,
+        host=options.host,
+        port=options.port,
+        callers=tuple(options.allow),
+        targets=tuple(parse_target(text) for text in options.send_to),
+        quiet_s=options.quiet_seconds,
+        keep_h=options.keep_hours,
+        most_associations=options.most_associations,
+        most_gb=options.most_gb,
+        certificate=options.tls_certificate,
+        key=options.tls_key,
+        authorities=options.tls_authorities,
+        pdf=options.pdf,
+    )
+    filters = dict(_filter(text) for text in options.query)
+    predictor = Predictor.load(options.model, device=options.device, gates=options.gates, calibration=STORED)
+    spool = Spool(options.spool, int(args.most_gb * 1e9))
+    try:
+        return _serve(args, spool, predictor, options, filters)
+    finally:
+        spool.close()
+
+
+def _serve(
+    args: NodeArgs, spool: Spool, predictor: Predictor, options: argparse.Namespace, filters: dict[str, str]
+) -> int:
+    audit = Audit(spool.folder / "audit.jsonl")
+    worker = Worker(
+        args, spool, audit, lambda digest, version: answer(predictor, spool.images(digest), version, args.pdf)
+    )
+    left = spool.ledger.recover()
+    if left:
+        print(f"{left} studies were being graded when the node last ended; they are begun again", flush=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: worker.stop())
+    node = None
+    if options.fetch_from is None:
+        node = DicomNode(args, spool, audit)
+        print(f"{args.title} listens on {args.host}:{node.port}; spool: {spool.folder}. {NOTICE}", flush=True)
+    else:
+        studies, images = fetch_studies(options.fetch_from, filters, spool, audit)
+        print(f"{studies} studies fetched, {images} images. {NOTICE}", flush=True)
+    try:
+        worker.run(once=options.once or node is None)
+    finally:
+        if node is not None:
+            node.close()
+    counts = spool.ledger.counts()
+    told = ", ".join(
+        f"{counts.get(state, 0)} {state}" for state in ("graded", "failed", "receiving", "sent", "waiting")
+    )
+    print(f"studies and results: {told}")
+    return 0
+
+
+def _filter(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.isidentifier():
+        raise UsageError(f"--query {text}: give KEYWORD=VALUE, for example StudyDate=20260101-")
+    return name, value

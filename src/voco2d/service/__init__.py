@@ -1,0 +1,1 @@
+"""Serves predictions to other programs: a DICOM node. Needs the extra `dicom`."""

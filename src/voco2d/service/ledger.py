@@ -1,0 +1,198 @@
+"""What the studies of the DICOM node have come to, in one SQLite file that outlives crashes at any moment."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from voco2d.errors import StoreError
+
+State = Literal["receiving", "running", "graded", "failed"]
+"""`receiving` until it was quiet; `running` until its results are written; `failed` where there is no answer."""
+
+MOST_ATTEMPTS: Final = 3
+"""How often a study may end the program before it is given up."""
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS studies (
+    digest TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    last_image REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    version INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS outgoing (
+    file TEXT NOT NULL,
+    target TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_try REAL NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (file, target)
+);
+"""
+_LONGEST_WAIT_S: Final = 600.0
+_GIVE_UP_AFTER: Final = 50
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A result that waits to be sent.
+
+    Args:
+        file: Path below the spool.
+        target: Where it goes, as the ledger spells it.
+        attempts: How often it was tried.
+    """
+
+    file: str
+    target: str
+    attempts: int
+
+
+class Ledger:
+    """States of studies and of what is sent; each change is on disk before the call returns.
+
+    Args:
+        path: The SQLite file; its folder exists.
+        now: Seconds since 1970; it is stored, so it must go on over restarts.
+
+    Raises:
+        StoreError: The file is damaged.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self._path, self._now = path, now
+        try:
+            with closing(self._connect()) as database:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path}: damaged; delete it, and studies that are kept are graded again") from error
+
+    def image(self, digest: str) -> None:
+        """Note that an image of a study came; a study that was answered already is taken up again."""
+        with self._open() as database:
+            database.execute(
+                "INSERT INTO studies VALUES (?, 'receiving', ?, 0, '', 1) ON CONFLICT (digest) DO UPDATE SET "
+                "version = version + (state != 'receiving'), "
+                "attempts = CASE WHEN state = 'receiving' THEN attempts ELSE 0 END, "
+                "state = 'receiving', last_image = excluded.last_image",
+                (digest, self._now()),
+            )
+
+    def take(self, quiet_s: float) -> tuple[str, int] | None:
+        """Take the study that has been quiet longest, among them those that a crash left running.
+
+        Returns:
+            Its digest and version, or None where none is ready. One that ended the program `MOST_ATTEMPTS` times fails.
+        """
+        with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(
+                "UPDATE studies SET state = 'failed', reason = 'ended the program while it was graded' "
+                "WHERE state IN ('receiving', 'running') AND attempts >= ?",
+                (MOST_ATTEMPTS,),
+            )
+            row = database.execute(
+                "SELECT digest, version FROM studies WHERE state = 'receiving' AND last_image <= ? "
+                "ORDER BY last_image LIMIT 1",
+                (self._now() - quiet_s,),
+            ).fetchone()
+            if row is None:
+                return None
+            database.execute(
+                "UPDATE studies SET state = 'running', attempts = attempts + 1 WHERE digest = ?", (row[0],)
+            )
+        return str(row[0]), int(row[1])
+
+    def recover(self) -> int:
+        """Put what a crash left running back to be graded; return how many. Only for a program that just began."""
+        with self._open() as database:
+            return database.execute("UPDATE studies SET state = 'receiving' WHERE state = 'running'").rowcount
+
+    def finish(self, digest: str, version: int, reason: str, files: list[str], targets: list[str]) -> bool:
+        """Note that a study was answered and what is to be sent where, in one step.
+
+        Args:
+            digest: The study.
+            version: The one that was graded.
+            reason: Why it failed, or empty.
+            files: Its results, paths below the spool.
+            targets: Where each goes.
+
+        Returns:
+            Whether it counts; it does not where further images came meanwhile.
+        """
+        state = "failed" if reason else "graded"
+        with self._open() as database:
+            changed = database.execute(
+                "UPDATE studies SET state = ?, reason = ? WHERE digest = ? AND version = ? AND state = 'running'",
+                (state, reason, digest, version),
+            ).rowcount
+            if changed:
+                rows = [(file, target, self._now()) for file in files for target in targets]
+                database.executemany("INSERT OR REPLACE INTO outgoing VALUES (?, ?, 0, ?, 'waiting', '')", rows)
+        return bool(changed)
+
+    def due(self) -> list[Outgoing]:
+        """Return what should be sent now, oldest first."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT file, target, attempts FROM outgoing WHERE state = 'waiting' AND next_try <= ? "
+                "ORDER BY next_try, file",
+                (self._now(),),
+            ).fetchall()
+        return [Outgoing(*row) for row in rows]
+
+    def sent(self, entry: Outgoing) -> None:
+        """Note that something arrived."""
+        self._end_try(entry, "sent", "", 0.0)
+
+    def not_sent(self, entry: Outgoing, reason: str) -> None:
+        """Note why something did not arrive; it is tried again, later each time, and given up at last."""
+        given_up = entry.attempts + 1 >= _GIVE_UP_AFTER
+        wait = min(_LONGEST_WAIT_S, 2.0 ** min(entry.attempts, 16))
+        self._end_try(entry, "given_up" if given_up else "waiting", reason, wait)
+
+    def counts(self) -> dict[str, int]:
+        """Count studies by state, and results by `sent`, `waiting` and `given_up`."""
+        with self._open() as database:
+            studies = database.execute("SELECT state, count(*) FROM studies GROUP BY state").fetchall()
+            results = database.execute("SELECT state, count(*) FROM outgoing GROUP BY state").fetchall()
+        return {**dict(studies), **dict(results)}
+
+    def failures(self) -> list[tuple[str, str]]:
+        """Return digest and reason of each study without an answer."""
+        with self._open() as database:
+            rows = database.execute("SELECT digest, reason FROM studies WHERE state = 'failed' ORDER BY digest")
+            return [(str(digest), str(reason)) for digest, reason in rows.fetchall()]
+
+    def forgettable(self, keep_s: float) -> list[str]:
+        """Return answered studies whose last image is older; their images may go."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT digest FROM studies WHERE state IN ('graded', 'failed') AND last_image <= ?",
+                (self._now() - keep_s,),
+            ).fetchall()
+        return [str(row[0]) for row in rows]
+
+    def _end_try(self, entry: Outgoing, state: str, reason: str, wait_s: float) -> None:
+        with self._open() as database:
+            database.execute(
+                "UPDATE outgoing SET attempts = attempts + 1, state = ?, reason = ?, next_try = ? "
+                "WHERE file = ? AND target = ?",
+                (state, reason, self._now() + wait_s, entry.file, entry.target),
+            )
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(self._connect()) as database, database:
+            yield database
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=30)

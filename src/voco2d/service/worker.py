@@ -1,0 +1,94 @@
+"""Takes studies that have become quiet, one after the other, and answers them."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from voco2d.inference.predictor import failure_reason
+from voco2d.logs import wordless
+from voco2d.service.audit import Audit
+from voco2d.service.node_args import NodeArgs
+from voco2d.service.send import send_due, spell
+from voco2d.service.spool import Spool
+
+_FORGET_EVERY_S = 600.0
+
+_log = logging.getLogger(__name__)
+
+Answer = Callable[[str, int], dict[str, bytes]]
+"""Digest of a study and version of its images → file name → content."""
+
+
+class Worker:
+    """Grades in the thread that calls `run`, and sends in one of its own, so that a slow receiver holds up nothing.
+
+    Args:
+        args: Times and targets.
+        spool: Where studies come from and answers go.
+        audit: Told what was answered.
+        answer: Grades a study; what it raises is the study's reason for having no answer.
+    """
+
+    def __init__(self, args: NodeArgs, spool: Spool, audit: Audit, answer: Answer) -> None:
+        self._args, self._spool, self._audit, self._answer = args, spool, audit, answer
+        self._stop = threading.Event()
+        self._sender = threading.Thread(target=self._send, name="sender", daemon=True)
+        self._next_forgetting = 0.0
+
+    def run(self, once: bool = False) -> None:
+        """Work until `stop`; with `once` until nothing is left to grade and to send."""
+        self._sender.start()
+        while not self._stop.is_set():
+            if self.step():
+                continue
+            if once and not self._is_waiting():
+                break
+            self._stop.wait(0.2)
+        self._stop.set()
+        self._sender.join(timeout=self._args.timeout_s)
+
+    def stop(self) -> None:
+        """Let `run` end after the study that it is at."""
+        self._stop.set()
+
+    def step(self) -> bool:
+        """Answer one study; return whether there was one."""
+        if time.monotonic() >= self._next_forgetting:
+            self._next_forgetting = time.monotonic() + _FORGET_EVERY_S
+            self._spool.forget(self._args.keep_h * 3600)
+        taken = self._spool.ledger.take(self._args.quiet_s)
+        if taken is None:
+            return False
+        digest, version = taken
+        begun = time.monotonic()
+        reason = ""
+        files: dict[str, bytes] = {}
+        try:
+            files = self._answer(digest, version)
+        except Exception as error:  # whatever a study holds, the others must still be answered
+            _log.debug("%s", wordless(error))
+            reason = failure_reason(error)
+        paths = self._spool.write_results(digest, version, files) if files else []
+        outgoing = [path for path in paths if path.endswith(".dcm")]
+        counts = self._spool.ledger.finish(
+            digest, version, reason, outgoing, [spell(target) for target in self._args.targets]
+        )
+        event = ("failed" if reason else "answered") if counts else "grew meanwhile"
+        self._audit.note(event, "", "", study_digest=digest, seconds=round(time.monotonic() - begun))
+        _log.info("study %s %s%s", digest, event, f": {reason}" if reason else "")
+        return True
+
+    def _send(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if send_due(self._spool.ledger, self._spool.folder, self._args):
+                    continue
+            except Exception as error:  # the next try may work, and grading goes on
+                _log.error("sending failed (%s)", type(error).__name__)
+                _log.debug("%s", wordless(error))
+            self._stop.wait(0.5)
+
+    def _is_waiting(self) -> bool:
+        counts = self._spool.ledger.counts()
+        return any(counts.get(state) for state in ("receiving", "running", "waiting"))

@@ -1,0 +1,150 @@
+"""The whole way with the programs of a hospital: storescu → Orthanc → node → Orthanc, checked by dciodvfy."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = {"Orthanc": "/usr/sbin/Orthanc", "storescu": "/usr/bin/storescu", "dciodvfy": "/usr/bin/dciodvfy"}
+"""By path: pynetdicom installs a `storescu` of its own."""
+missing = [name for name, path in PROGRAMS.items() if not Path(path).exists()]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed (Debian: orthanc dcmtk dicom3tools)"),
+]
+
+
+@dataclass
+class Archive:
+    """An Orthanc of this test's own."""
+
+    web: str
+    port: int
+
+    def ask(self, path: str, body: object = None):
+        """Ask its REST interface, past any proxy."""
+        data = None if body is None else json.dumps(body).encode()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(urllib.request.Request(f"{self.web}{path}", data=data), timeout=30) as answer:
+            return answer.read()
+
+
+def _wait(for_what: Callable[[], object], seconds: float = 120) -> object:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if found := for_what():
+                return found
+        except OSError:
+            pass
+        time.sleep(0.3)
+    raise TimeoutError(f"nothing came in {seconds:g} s")
+
+
+@pytest.fixture
+def node_port(free_port) -> int:
+    return free_port()
+
+
+@pytest.fixture
+def archive(tmp_path, free_port, node_port) -> Iterator[Archive]:
+    web, dicom = free_port(), free_port()
+    folder = tmp_path / "orthanc"
+    folder.mkdir()
+    settings = {
+        "HttpPort": web,
+        "DicomPort": dicom,
+        "DicomAet": "ORTHANC",
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+        "AuthenticationEnabled": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomModalities": {"node": ["VOCO2D", "127.0.0.1", node_port]},
+    }
+    (tmp_path / "orthanc.json").write_text(json.dumps(settings))
+    with (tmp_path / "orthanc.log").open("w") as log:
+        program = subprocess.Popen([PROGRAMS["Orthanc"], tmp_path / "orthanc.json"], stdout=log, stderr=log)
+        found = Archive(f"http://127.0.0.1:{web}", dicom)
+        try:
+            _wait(lambda: found.ask("/system"))
+            yield found
+        finally:
+            program.terminate()
+            program.wait(30)
+
+
+@pytest.fixture
+def start_node(make_run, tmp_path, node_port, archive) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    run = make_run(tmp_path / "run")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        words = [
+            "listen",
+            "--model",
+            run,
+            "--spool",
+            tmp_path / "spool",
+            "--port",
+            node_port,
+            "--pdf",
+            "--gates",
+            "off",
+        ]
+        words += ["--quiet-seconds", 2, "--send-to", f"ORTHANC@127.0.0.1:{archive.port}"]
+        log = (tmp_path / f"node{len(started)}.log").open("wb")
+        started.append(subprocess.Popen([sys.executable, "-m", "voco2d", *map(str, words)], stdout=log, stderr=log))
+        log.close()
+        told = tmp_path / f"node{len(started) - 1}.log"
+        _wait(lambda: b"listens" in told.read_bytes())
+        return started[-1]
+
+    yield start
+    for program in started:
+        if program.poll() is None:
+            program.send_signal(signal.SIGTERM)
+            program.wait(60)
+
+
+def _series(archive: Archive) -> dict[str, dict]:
+    listed = [json.loads(archive.ask(f"/series/{name}")) for name in json.loads(archive.ask("/series"))]
+    return {entry["MainDicomTags"]["Modality"]: entry for entry in listed}
+
+
+@pytest.mark.timeout(600)
+def test_a_report_comes_back_into_the_study_even_if_the_node_is_killed_before_it_is_graded(
+    archive, start_node, hospital_study, tmp_path
+):
+    node = start_node()
+    store = [PROGRAMS["storescu"], "+sd", "-xr", "-aec", "ORTHANC", "127.0.0.1", str(archive.port), str(hospital_study)]
+    environment = {**os.environ, "PATH": "/usr/bin:/bin"}
+    subprocess.run(store, check=True, timeout=60, env=environment)
+    (study,) = json.loads(archive.ask("/studies"))
+    archive.ask("/modalities/node/store", study)
+    node.kill()
+    node.wait(30)
+    start_node()
+    _wait(lambda: {"SR", "DOC"} <= set(_series(archive)))
+    series = _series(archive)
+    assert {entry["ParentStudy"] for entry in series.values()} == {study}
+    (instance,) = series["SR"]["Instances"]
+    report = tmp_path / "sr.dcm"
+    report.write_bytes(archive.ask(f"/instances/{instance}/file"))
+    verdict = subprocess.run([PROGRAMS["dciodvfy"], "-new", report], capture_output=True, text=True, check=False)
+    assert "Error" not in verdict.stderr
+    told = (
+        b"".join(path.read_bytes() for path in tmp_path.glob("node*.log"))
+        + (tmp_path / "spool/audit.jsonl").read_bytes()
+    )
+    assert b"Phantom" not in told
+    assert b"1.2.123.12345" not in told
+    assert (tmp_path / "spool").stat().st_mode & 0o077 == 0

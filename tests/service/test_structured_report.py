@@ -1,0 +1,139 @@
+import io
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from highdicom.sr import srread
+from PIL import Image
+from pydicom import dcmread
+from pydicom.uid import Comprehensive3DSRStorage
+
+from voco2d.inference.results import NOTICE
+from voco2d.service.answer import to_bytes
+from voco2d.service.key_image import encapsulated_pdf, key_images
+from voco2d.service.result_page import result_page
+from voco2d.service.structured_report import structured_report
+from voco2d.service.study_files import KeySlice, read_headers
+from voco2d.targets import TARGETS
+
+PROBABILITY = "122157"
+POSITIVE = [column for target in TARGETS.values() for column in target.columns[1:]]
+
+
+@pytest.fixture
+def files(hospital_study):
+    return read_headers(hospital_study, "", 1)
+
+
+def _values(group):
+    """Derivation or nothing → value of each probability of a group."""
+    found = {}
+    for measurement in group.get_measurements():
+        assert measurement.name.value == PROBABILITY
+        derivation = measurement.derivation
+        found[derivation.meaning if derivation is not None else ""] = measurement.value
+    return found
+
+
+def test_the_report_read_back_holds_every_class_with_its_probability_range_site_and_grade(make_result, files, tmp_path):
+    result = make_result(folds=3)
+    (tmp_path / "sr.dcm").write_bytes(to_bytes(structured_report(result, files, [], ["ab" * 32])))
+    report = srread(tmp_path / "sr.dcm")
+    assert report.SOPClassUID == Comprehensive3DSRStorage
+    assert report.StudyInstanceUID == files.study_uid
+    assert (report.PatientID, report.PatientName) == (files.first.PatientID, files.first.PatientName)
+    groups = {group.tracking_identifier: group for group in report.content.get_image_measurement_groups()}
+    assert sorted(groups) == sorted(POSITIVE)
+    for column, group in groups.items():
+        values = _values(group)
+        assert values[""] == pytest.approx(result.probabilities[column], abs=1e-6)
+        assert (values["Minimum"], values["Maximum"]) == pytest.approx(result.intervals[column], abs=1e-6)
+    liver = groups["liver_high"]
+    assert liver.finding_type.meaning == "Traumatic injury"
+    assert liver.finding_sites[0].value.meaning == "Liver"
+    graded = {item.name.meaning: item.value.meaning for item in liver.get_qualitative_evaluations()}
+    assert graded["Severity"] == "High"
+    assert groups["extravasation_injury"].finding_type.meaning == "Hemorrhage"
+
+
+def test_the_algorithm_is_identified_and_says_what_it_is_for(make_result, files):
+    report = structured_report(make_result(), files, [], ["ab" * 32])
+    texts = {str(item.value) for item in report.iterall() if item.keyword in ("TextValue", "CodeMeaning")}
+    assert {"voco2d", "Artificial Intelligence", NOTICE, f"model sha256 {'ab' * 32}"} <= texts
+
+
+def test_key_slices_are_referred_to_by_their_target_alone(make_result, files):
+    chosen = str(files.headers[3].SOPInstanceUID)
+    report = structured_report(make_result(), files, [KeySlice("spleen", chosen)], [])
+    assert [item.ReferencedSOPInstanceUID for item in _references(report)] == [chosen] * 2  # of low and of high
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    (series,) = study.ReferencedSeriesSequence
+    assert [item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence] == [chosen]
+
+
+def test_a_refused_study_has_no_number_and_names_the_gate(make_result, files):
+    report = structured_report(make_result(refused="not_abdomen"), files, [], [])
+    text = str(report)
+    assert "Not assessed by algorithm" in text
+    assert "not abdomen" in text
+    assert "NUM" not in [item.value for item in report.iterall() if item.keyword == "ValueType"]
+
+
+def test_the_same_answer_has_the_same_uids_and_a_grown_study_others(make_result, hospital_study, files):
+    again = read_headers(hospital_study, "", 1)
+    grown = read_headers(hospital_study, "", 2)
+    uids = [structured_report(make_result(), those, [], []).SOPInstanceUID for those in (files, again, grown)]
+    assert uids[0] == uids[1] != uids[2]
+
+
+def test_a_key_image_shows_the_picture_in_the_study(files):
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[5:9, 7:11] = (255, 0, 0)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, format="PNG")
+    chosen = str(files.headers[0].SOPInstanceUID)
+    (image,) = key_images(files, [KeySlice("liver", chosen, png.getvalue()), KeySlice("liver", chosen)])
+    back = dcmread(io.BytesIO(to_bytes(image)))
+    np.testing.assert_array_equal(back.pixel_array, pixels)
+    assert back.StudyInstanceUID == files.study_uid
+    assert "research use only" in back.SeriesDescription
+
+
+def test_the_page_is_a_pdf_that_names_nobody(make_result, files):
+    page = result_page(make_result())
+    assert page.startswith(b"%PDF")
+    assert page == result_page(make_result())
+    assert str(files.first.PatientID).encode() not in page
+    back = dcmread(io.BytesIO(to_bytes(encapsulated_pdf(files, page, ("20260101", "120000")))))
+    assert back.EncapsulatedDocument[: back.EncapsulatedDocumentLength] == page
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian: dicom3tools) is not installed")
+def test_dciodvfy_finds_no_error_in_anything_that_is_sent(make_result, files, tmp_path):
+    png = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(png, format="PNG")
+    slices = [KeySlice(name, str(files.headers[2].SOPInstanceUID), png.getvalue()) for name in TARGETS]
+    objects = {
+        "assessed": structured_report(make_result(), files, slices, ["ab" * 32]),
+        "one network": structured_report(make_result(folds=1), files, [], ["ab" * 32]),
+        "refused": structured_report(make_result(refused="not_abdomen"), files, [], []),
+        "key": next(iter(key_images(files, slices))),
+        "page": encapsulated_pdf(files, result_page(make_result()), ("20260101", "120000")),
+    }
+    for name, dataset in objects.items():
+        path = tmp_path / f"{name}.dcm"
+        path.write_bytes(to_bytes(dataset))
+        told = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False).stderr
+        assert "Error" not in told, (name, told)
+
+
+def _references(report):
+    return [
+        item.ReferencedSOPSequence[0]
+        for group in report.ContentSequence
+        for child in group.get("ContentSequence", [])
+        for item in child.get("ContentSequence", [])
+        if item.ValueType == "IMAGE"
+    ]

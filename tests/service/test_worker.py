@@ -1,0 +1,178 @@
+import time
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+
+from voco2d.errors import ReadError
+from voco2d.service.answer import to_bytes
+from voco2d.service.audit import Audit
+from voco2d.service.node_args import DimseTarget, NodeArgs
+from voco2d.service.send import send_due
+from voco2d.service.spool import Spool
+from voco2d.service.structured_report import structured_report
+from voco2d.service.study_files import read_headers
+from voco2d.service.worker import Worker
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""pynetdicom leaves sockets to the garbage collector where a connection can't be made."""
+
+
+def _worker(spool, answer, **args):
+    return Worker(NodeArgs(quiet_s=5.0, **args), spool, Audit(spool.folder / "audit.jsonl"), answer)
+
+
+def _receive(spool, *studies):
+    return [spool.add(uid, f"{uid}.1", f"{uid}.1.1", lambda path: path.write_bytes(b"x")) for uid in studies]
+
+
+def test_each_quiet_study_is_answered_once_and_its_dicom_objects_wait_for_each_target(spool, clock):
+    asked = []
+
+    def answer(digest, version):
+        asked.append((digest, version))
+        return {"result.json": b"{}", "report.dcm": b"sr"}
+
+    digests = _receive(spool, "1", "2")
+    worker = _worker(spool, answer, targets=(DimseTarget("A", "h", 1), DimseTarget("B", "h", 2)))
+    assert not worker.step()  # not quiet yet
+    clock.now += 5
+    assert worker.step()
+    assert worker.step()
+    assert not worker.step()
+    assert sorted(asked) == sorted((digest, 1) for digest in digests)
+    assert spool.ledger.counts() == {"graded": 2, "waiting": 4}
+    assert all(entry.file.endswith("report.dcm") for entry in spool.ledger.due())
+
+
+def test_a_study_that_cannot_be_answered_costs_itself_and_tells_no_identifier(spool, clock, caplog):
+    def answer(digest, _version):
+        if digest == bad:
+            raise ReadError("/home/MEIER^HANS/x.dcm", "shows no body")
+        return {"report.dcm": b"sr"}
+
+    bad, _ = _receive(spool, "1", "2")
+    clock.now += 5
+    worker = _worker(spool, answer)
+    while worker.step():
+        pass
+    assert spool.ledger.counts() == {"graded": 1, "failed": 1}
+    assert spool.ledger.failures() == [(bad, "shows no body")]
+    assert "MEIER" not in caplog.text + (spool.folder / "audit.jsonl").read_text()
+
+
+def test_a_study_that_grows_while_it_is_graded_is_answered_as_it_is_at_last(spool, clock):
+    versions = []
+
+    def answer(_digest, version):
+        if not versions:
+            _receive(spool, "1")
+        versions.append(version)
+        return {"report.dcm": b"sr"}
+
+    _receive(spool, "1")
+    clock.now += 5
+    worker = _worker(spool, answer, targets=(DimseTarget("A", "h", 1),))
+    worker.step()
+    assert spool.ledger.due() == []
+    clock.now += 5
+    worker.step()
+    assert versions == [1, 2]
+    assert ["/2/" in entry.file for entry in spool.ledger.due()] == [True]
+
+
+def test_nothing_is_lost_when_the_program_ends_while_it_grades(tmp_path, clock):
+    class Killed(BaseException):
+        pass
+
+    def die(_digest, _version):
+        raise Killed
+
+    spool = Spool(tmp_path, 10**9, clock)
+    _receive(spool, "1", "2", "3")
+    clock.now += 5
+    with pytest.raises(Killed):
+        _worker(spool, die).step()
+    spool.close()
+    spool = Spool(tmp_path, 10**9, clock)
+    assert spool.ledger.recover() == 1
+    worker = _worker(spool, lambda _digest, _version: {"report.dcm": b"sr"})
+    while worker.step():
+        pass
+    assert spool.ledger.counts() == {"graded": 3}
+    spool.close()
+
+
+@pytest.fixture
+def receiver(free_port):
+    """A server that keeps what it is sent, and the status that it answers."""
+    received, status = [], [0x0000]
+
+    def store(event):
+        if status[0] == 0:
+            received.append(event.dataset.SOPInstanceUID)
+        return status[0]
+
+    entity = AE("PACS")
+    entity.add_supported_context(Comprehensive3DSRStorage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    port = free_port()
+    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    yield DimseTarget("PACS", "127.0.0.1", port), received, status
+    server.shutdown()
+
+
+@pytest.fixture
+def waiting_report(spool, clock, hospital_study, make_result):
+    """A report that waits for a target; returns its UID."""
+
+    def prepare(target):
+        files = read_headers(hospital_study, "", 1)
+        report = to_bytes(structured_report(make_result(), files, [], []))
+        _receive(spool, "1")
+        clock.now += 5
+        _worker(spool, lambda _digest, _version: {"report.dcm": report}, targets=(target,)).step()
+        return files.uid("structured report")
+
+    return prepare
+
+
+def test_a_report_arrives_and_is_not_sent_again(spool, receiver, waiting_report):
+    target, received, _ = receiver
+    uid = waiting_report(target)
+    args = NodeArgs(targets=(target,))
+    assert send_due(spool.ledger, spool.folder, args) == 1
+    assert send_due(spool.ledger, spool.folder, args) == 0
+    assert received == [uid]
+
+
+def test_a_receiver_that_refuses_or_is_away_is_tried_again(spool, clock, receiver, waiting_report):
+    target, received, status = receiver
+    uid = waiting_report(target)
+    away = NodeArgs(targets=(DimseTarget("PACS", "127.0.0.1", target.port),), timeout_s=2.0)
+    status[0] = 0xA700
+    assert send_due(spool.ledger, spool.folder, away) == 0
+    assert received == []
+    status[0] = 0x0000
+    assert send_due(spool.ledger, spool.folder, away) == 0  # too early
+    clock.now += 2
+    assert send_due(spool.ledger, spool.folder, away) == 1
+    assert received == [uid]
+
+
+def test_a_target_that_nobody_listens_at_holds_nothing_up(spool, free_port, waiting_report):
+    target = DimseTarget("PACS", "127.0.0.1", free_port())
+    waiting_report(target)
+    begun = time.monotonic()
+    assert send_due(spool.ledger, spool.folder, NodeArgs(targets=(target,), timeout_s=2.0)) == 0
+    assert time.monotonic() - begun < 30
+    assert spool.ledger.counts()["waiting"] == 1
+
+
+def test_headers_without_names_can_be_answered(hospital_study, make_result, tmp_path):
+    for path in hospital_study.iterdir():
+        dataset = dcmread(path)
+        del dataset.PatientName, dataset.StudyDate, dataset.AccessionNumber
+        dataset.save_as(tmp_path / path.name)
+    report = structured_report(make_result(), read_headers(tmp_path, "", 1), [], [])
+    assert report.PatientName == ""
