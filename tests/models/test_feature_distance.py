@@ -74,12 +74,10 @@ def test_arrays_are_read_back() -> None:
     one = vectors(1, 3)[0]
     assert again.ratio(one) == pytest.approx(fitted.ratio(one), rel=1e-5)
     assert FeatureDistance.from_arrays({}) is None
-    for name, wrong in (
-        ("threshold", np.float32([0])),
-        ("mean", np.float32([1])),
-        ("variances", arrays["mean"] * np.nan),
-    ):
+    nothing = arrays["feature_distance.variances"] * np.float32("nan")
+    zero, one_value = np.zeros(1, np.float32), np.ones(1, np.float32)
+    for name, wrong in (("threshold", zero), ("mean", one_value), ("variances", nothing)):
         with pytest.raises(ValueError, match="feature distance"):
             FeatureDistance.from_arrays({**arrays, f"feature_distance.{name}": wrong})
     with pytest.raises(KeyError):
-        FeatureDistance.from_arrays({"feature_distance.mean": arrays["mean"]})
+        FeatureDistance.from_arrays({"feature_distance.mean": arrays["feature_distance.mean"]})

@@ -13,7 +13,7 @@ from voco2d.inference.results import Finding
 from voco2d.io.volume import Volume
 from voco2d.preprocessing.preprocess import Prepared, PreprocessArgs, prepare_volume
 from voco2d.quality.anatomy import UNKNOWN, Anatomy, find_anatomy
-from voco2d.quality.body_grid import BodyGrid, body_grid, cut_share, prepared_spacing_mm
+from voco2d.quality.body_grid import BODY_HU, BodyGrid, body_grid, cut_share, prepared_spacing_mm
 from voco2d.quality.flags import AIR_HU, FULL_BODY, MIN_TISSUE_SHARE
 from voco2d.quality.limits import is_limited, middle_slices
 from voco2d.quality.liver_side import find_liver_side
@@ -106,7 +106,7 @@ def find_far(ratios: Sequence[float]) -> list[Finding]:
         text = "the distance from the training data was not checked: nothing was fitted with these weights"
         return [Finding("far_from_training", text, refuses=False)]
     middle = float(np.median(ratios))
-    if not middle > 1:
+    if middle <= 1:
         return []
     text = f"unlike the training data: feature distance {middle:.2f} times its limit"
     return [Finding("far_from_training", text, refuses=True)]
@@ -170,8 +170,8 @@ def _tissue(grid: BodyGrid) -> Iterator[Finding]:
         text = f"not a CT of a body: {tissue:.0%} of it are fat or soft tissue, at least {MIN_TISSUE_SHARE:.0%}"
         yield Finding("not_ct", text, refuses=True)
     darkest = float(np.percentile(grid.hu, 1))
-    if grid.body.mean() < FULL_BODY and darkest > AIR_HU:
-        text = f"not CT: beside the body lies nothing as dark as air, but {darkest:.0f} HU; at most {AIR_HU:.0f}"
+    if darkest > BODY_HU or (grid.body.mean() < FULL_BODY and darkest > AIR_HU):
+        text = f"not CT: nothing in view is as dark as air, but {darkest:.0f} HU; at most {AIR_HU:.0f} is"
         yield Finding("not_ct", text, refuses=True)
 
 

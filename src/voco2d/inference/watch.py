@@ -63,9 +63,13 @@ class Watcher:
         self._quiet_s, self._write, self._clock = quiet_s, write, clock
         (out / "studies").mkdir(parents=True, exist_ok=True)
         self._lock = _locked(out / "watch.lock")
-        self._ledger = WatchLedger(out / LEDGER_NAME)
         self._seen: dict[str, tuple[str, float]] = {}
-        self._write_tables()
+        try:
+            self._ledger = WatchLedger(out / LEDGER_NAME)
+            self._write_tables()
+        except BaseException:
+            self._lock.close()
+            raise
 
     def __enter__(self) -> "Watcher":
         """Hold `out` for this process."""
@@ -134,9 +138,9 @@ class Watcher:
         _log.warning("entry %s could not be graded: %s", hashed_id(path.name), reason)
 
     def _write_tables(self) -> None:
-        entries = self._ledger.entries().values()
-        rows = pd.DataFrame([row for entry in entries for row in entry.rows], columns=list(PREDICTION_COLUMNS))
+        rows = pd.DataFrame(self._ledger.rows(), columns=list(PREDICTION_COLUMNS))
         self._write(self._out / "predictions.csv", rows.to_csv(index=False))
+        entries = self._ledger.entries().values()
         failed = [(entry.name, entry.reason) for entry in entries if entry.state == "failed"]
         self._write(self._out / "failed.csv", pd.DataFrame(failed, columns=["path", "reason"]).to_csv(index=False))
 

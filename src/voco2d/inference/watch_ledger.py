@@ -34,7 +34,6 @@ class Entry:
         state: `running` until the end is known: after a crash it is begun again.
         attempts: How often it was begun with this fingerprint.
         reason: Why it failed, or empty.
-        rows: Its rows of the prediction table.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Entry:
     state: State
     attempts: int
     reason: str = ""
-    rows: Sequence[Mapping[str, Any]] = ()
 
 
 class WatchLedger:
@@ -58,45 +56,42 @@ class WatchLedger:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            with closing(self._open()) as database, database:
-                database.execute(_SCHEMA)
+            self._change(_SCHEMA)
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path}: damaged; delete it, and all that is there is graded again") from error
 
     def entries(self) -> dict[str, Entry]:
         """Return all entries by name, in the order of their names."""
         with closing(self._open()) as database:
-            found = database.execute("SELECT * FROM entries ORDER BY name").fetchall()
-        return {
-            name: Entry(name, fingerprint, state, attempts, reason, json.loads(rows))
-            for name, fingerprint, state, attempts, reason, rows in found
-        }
+            found = database.execute("SELECT name, fingerprint, state, attempts, reason FROM entries ORDER BY name")
+            return {name: Entry(name, *about) for name, *about in found}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the prediction table of all entries that are done, in the order of their names."""
+        with closing(self._open()) as database:
+            found = database.execute("SELECT rows FROM entries WHERE state = 'done' ORDER BY name")
+            return [row for (rows,) in found for row in json.loads(rows)]
 
     def begin(self, name: str, fingerprint: str) -> int:
         """Note that an entry is taken up; return how often that was with this fingerprint."""
         known = self.entries().get(name)
         attempts = known.attempts + 1 if known is not None and known.fingerprint == fingerprint else 1
-        self._write(Entry(name, fingerprint, "running", attempts))
+        self._change(
+            "INSERT OR REPLACE INTO entries VALUES (?, ?, 'running', ?, '', '[]')", name, fingerprint, attempts
+        )
         return attempts
 
     def finish(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Note that an entry's results are written."""
-        self._end(name, "done", "", rows)
+        self._change("UPDATE entries SET state = 'done', rows = ? WHERE name = ?", json.dumps(list(rows)), name)
 
     def fail(self, name: str, reason: str) -> None:
         """Note that an entry can't be graded."""
-        self._end(name, "failed", reason, ())
+        self._change("UPDATE entries SET state = 'failed', reason = ? WHERE name = ?", reason, name)
 
-    def _end(self, name: str, state: State, reason: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        begun = self.entries()[name]
-        self._write(Entry(name, begun.fingerprint, state, begun.attempts, reason, rows))
-
-    def _write(self, entry: Entry) -> None:
-        values = (*vars(entry).values(),)[:5]
+    def _change(self, statement: str, *values: str | int) -> None:
         with closing(self._open()) as database, database:
-            database.execute(
-                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", (*values, json.dumps(list(entry.rows)))
-            )
+            database.execute(statement, values)
 
     def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=30)

@@ -1,0 +1,142 @@
+"""Each rule on volumes made for it; real scans are in test_gates_on_real_scans."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from voco2d.errors import ReadError
+from voco2d.inference.gates import GATES, find_far, find_in_header, find_unreadable
+from voco2d.inference.predictor import Predictor
+from voco2d.inference.results import Finding
+from voco2d.io.body_part import read_body_part
+from voco2d.io.source import Source
+from voco2d.io.volume import Volume
+
+AXIAL = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+
+
+def torso(fat: int = -100, soft: int = 50, air: int = -1000, noise: float = 10) -> Volume:
+    """Trunk of 60 slices, 300 mm long, with lungs in its upper third, a liver and a spine."""
+    z, h, w = np.meshgrid(np.arange(60), np.arange(70), np.arange(96), indexing="ij")
+    x, y = (w - 47.5) / 42, (h - 34.5) / 28
+    hu = np.where(x**2 + y**2 < 1, fat, air)
+    hu = np.where(x**2 + y**2 < 0.9, soft, hu)
+    lung = (z < 20) & (((np.abs(x) - 0.4) / 0.33) ** 2 + (y / 0.6) ** 2 < 1)
+    hu = np.where(lung, (air + soft) * 4 // 5, hu)
+    spine = (np.abs(x) < 0.11) & (np.abs(y - 0.55) < 0.15)
+    hu = np.where(spine, 500, hu) + np.random.default_rng(0).normal(0, noise, z.shape)
+    return Volume(np.clip(hu, -1024, 3071).astype(np.int16), (5.0, 4.0, 4.0), AXIAL, (0.0, 0.0, 0.0), "p", "", "s", "x")
+
+
+def refusing(findings: list[Finding]) -> set[str]:
+    return {finding.gate for finding in findings if finding.refuses}
+
+
+def test_a_torso_is_graded(mean_predictor: Callable[..., Predictor]) -> None:
+    study = mean_predictor().predict(torso())
+    assert study.status == "assessed", study.reason
+    assert "does not reach the pelvis" in study.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate", "words"),
+    [
+        ({"direction": np.array([[0.0, 0, 1], [0.643, 0.766, 0], [-0.766, 0.643, 0]])}, "not_axial", "by 40 degrees"),
+        ({"spacing_mm": (1.0, 1.0, 5.0), "hu": np.zeros((200, 9, 9), np.int16)}, "not_axial", "5.0 mm from right"),
+        ({"hu": np.zeros((19, 9, 9), np.int16), "spacing_mm": (8.0, 1.0, 1.0)}, "too_few_slices", "19, at least 20"),
+        ({"spacing_mm": (21.0, 1.0, 1.0)}, "too_few_slices", "21.0 mm, at most 20"),
+        ({"spacing_mm": (1.6, 1.0, 1.0)}, "incomplete_coverage", "thin slab: 96 mm"),
+        ({"extent_mm": 60 * 5.0 + 20}, "incomplete_coverage", "slices are missing: 25 mm"),
+    ],
+)
+def test_geometry_that_is_unfit_is_refused_with_its_number(changes: dict[str, object], gate: str, words: str) -> None:
+    findings = find_unreadable(replace(torso(), **changes))
+    assert refusing(findings) == {gate}
+    assert words in findings[0].text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"spacing_mm": (12.0, 1.0, 1.0)}, "12.0 mm apart"), ({"extent_mm": 60 * 5.0 + 5}, "missing: 10 mm")],
+)
+def test_geometry_that_is_poor_is_only_remarked(changes: dict[str, object], words: str) -> None:
+    (finding,) = find_unreadable(replace(torso(), **changes))
+    assert not finding.refuses
+    assert words in finding.text
+
+
+def test_without_geometry_no_length_is_judged(mean_predictor: Callable[..., Predictor]) -> None:
+    volume = replace(torso(), spacing_mm=(1.0, 1.0, 1.0), notes=("no geometry: identity affine",))
+    study = mean_predictor().predict(volume)
+    assert study.status == "assessed"
+    assert "orientation, coverage and body part were not checked" in study.reason
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        torso(fat=900, soft=400, air=-20),  # as in a magnetic resonance image: fat bright, air at zero
+        torso(fat=300, soft=700),
+    ],
+)
+def test_values_of_another_modality_are_refused(volume: Volume, mean_predictor: Callable[..., Predictor]) -> None:
+    study = mean_predictor(gates="flag").predict(volume)
+    assert "not_ct" in refusing(list(study.series[0].findings)), study.reason
+
+
+def test_a_refused_series_never_reaches_the_networks(mean_predictor: Callable[..., Predictor]) -> None:
+    predictor = mean_predictor()
+    study = predictor.predict(replace(torso(), spacing_mm=(1.6, 4.0, 4.0)))
+    assert study.probabilities is None
+    assert [runtime.calls for runtime in predictor.models.runtimes] == [0]
+    with pytest.raises(ReadError, match="not assessed: thin slab"):
+        predictor(replace(torso(), spacing_mm=(1.6, 4.0, 4.0)))
+
+
+@pytest.mark.parametrize("gates", ["flag", "off"])
+def test_an_override_is_told_in_every_output(gates: str, mean_predictor: Callable[..., Predictor]) -> None:
+    study = mean_predictor(gates=gates).predict(torso())
+    assert study.probabilities is not None
+    assert study.reason.startswith(f"gates={gates}")
+    assert study.to_tree()["gates"] == gates
+    assert study.to_tree()["series"][0]["reason"].startswith(f"gates={gates}")
+
+
+def test_the_median_of_the_networks_decides_on_the_distance() -> None:
+    assert refusing(find_far([0.5, 1.2, 1.4])) == {"far_from_training"}
+    assert find_far([0.5, 0.9, 7.0]) == []
+    assert refusing(find_far([float("nan")])) == {"far_from_training"}
+    (nothing_fitted,) = find_far([])
+    assert not nothing_fitted.refuses
+
+
+def test_a_header_only_remarks_and_is_not_repeated_where_it_is_free_text() -> None:
+    (finding,) = find_in_header("chest", [])
+    assert (finding.gate, finding.refuses) == ("header", False)
+    assert "CHEST" in finding.text
+    assert find_in_header("JOHN DOE", []) == []
+    assert find_in_header("ABDOMEN", []) == []
+    assert find_in_header("CHEST", [Finding("not_abdomen", "", refuses=True)]) == []
+
+
+def test_the_body_part_is_read_from_the_header(tmp_path: Path) -> None:
+    header = Dataset()
+    header.BodyPartExamined = "HEAD"
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path = tmp_path / "1.dcm"
+    header.save_as(path, enforce_file_format=False)
+    assert read_body_part(Source("dicom", tmp_path, (path,))) == "HEAD"
+    path.write_bytes(path.read_bytes()[:20])
+    assert read_body_part(Source("dicom", tmp_path, (path,))) == ""
+    assert read_body_part(Source("nifti", path, (path,))) == ""
+
+
+def test_every_finding_belongs_to_a_known_gate(mean_predictor: Callable[..., Predictor]) -> None:
+    study = mean_predictor(gates="flag").predict(replace(torso(), spacing_mm=(1.6, 4.0, 9.0)))
+    assert {finding.gate for finding in study.series[0].findings} <= set(GATES)
