@@ -57,7 +57,7 @@ def test_a_list_of_any_size_is_not_read_into_memory(tmp_path: Path, read: Callab
 def test_a_sidecar_of_any_size_is_not_read_into_memory(tmp_path: Path) -> None:
     (tmp_path / "scan.json").write_text("{}")
     os.truncate(tmp_path / "scan.json", 1024 * GIB)
-    with pytest.raises(ReadError, match=r"can't be read as JSON \(ValueError\)"):
+    with pytest.raises(ReadError, match=r"can't be read as JSON"):
         read_sidecar(tmp_path / "scan.npy")
 
 

@@ -7,7 +7,6 @@ from voco2d.version import VERSION, installed_version
 
 PACKAGES: Final[Sequence[str]] = (
     "einops",
-    "fsspec",
     "jaxtyping",
     "jsonargparse",
     "nibabel",

@@ -117,11 +117,11 @@ def test_an_interrupted_cohort_is_continued(cohort: Path, tmp_path: Path, monkey
     out = tmp_path / "broken"
     real = writer.write_dicom_series
 
-    def fails(series: object, folder: Path) -> None:
+    def fails(series: object, folder: Path, hospital: bool) -> None:
         if series.patient_id == patient_number(1):  # type: ignore[attr-defined]
             (folder / "half.dcm").write_bytes(b"half")
             raise OSError(28, "No space left on device")
-        real(series, folder)  # type: ignore[arg-type]
+        real(series, folder, hospital)  # type: ignore[arg-type]
 
     monkeypatch.setattr(writer, "write_dicom_series", fails)
     with pytest.raises(Voco2dError, match="No space left on device; mend that"):
