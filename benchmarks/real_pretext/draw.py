@@ -18,7 +18,7 @@ def draw(results: dict[str, Any], out: Path) -> None:
     axes = figure.subplots(1, 3, width_ratios=(3, 3, 2))
     for place, (reading, title) in zip(axes, TITLES.items(), strict=False):
         _areas(place, readings[reading]["roc_auc"], title)
-    axes[0].legend(frameon=False, fontsize=8, loc="lower left")
+    axes[0].legend(loc="upper left", bbox_to_anchor=(0, 0.93), fontsize=8)
     _differences(axes[2], readings)
     for place in axes:
         place.spines[["top", "right"]].set_visible(False)
@@ -66,5 +66,5 @@ def _differences(place: Axes, readings: dict[str, Any]) -> None:
     place.axvline(0, color="#bbbbbb", linewidth=0.8)
     place.set_yticks(range(len(labels)), labels)
     place.invert_yaxis()
-    place.set_xlabel("difference of mean ROC areas", fontsize=9)
+    place.set_xlabel("difference of means", fontsize=9)
     place.set_title("paired differences", fontsize=10)
