@@ -137,6 +137,14 @@ def test_a_fine_tuning_run_without_scores(tmp_path: Path):
     assert "Not recorded in this run, so not drawn: val_loss, val_rsna" in page
 
 
+def test_a_fine_tuning_run_that_holds_nobody_out(tmp_path: Path):
+    run = make_run(tmp_path / "run", "finetune", [{"fold": 0, "epoch": 0, "train_loss": 2.0, "val_rsna": None}])
+    predictions, labels = tables(3)
+    predictions.head(0).to_csv(run / "oof_predictions.csv", index=False)
+    labels.to_csv(run / "labels.csv", index=False)
+    assert "The split names nobody to validate on" in report_run(run).read_text(encoding="utf-8")
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match="no run there"):
         report_run(tmp_path)

@@ -60,10 +60,9 @@ def _out_of_fold_section(run: Path) -> Section:
     title, predictions, labels = "Out-of-fold scores", run / "oof_predictions.csv", run / "labels.csv"
     if not (predictions.is_file() and labels.is_file()):
         return text_section(title, ["No fold has been finished yet, so there is nothing to score."])
-    table = read_predictions(predictions)
-    if table.empty:
+    if len(predictions.read_text(encoding="utf-8").splitlines()) <= 1:  # the header alone, which no table may be
         return text_section(title, ["The split names nobody to validate on, so there is nothing to score."])
-    section = scores_section(table, read_label_table(labels), title=title)
+    section = scores_section(read_predictions(predictions), read_label_table(labels), title=title)
     return Section(section.title, (Paragraph(_origin(predictions.with_suffix(".json"))), *section.blocks))
 
 
