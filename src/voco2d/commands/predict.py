@@ -4,17 +4,21 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from voco2d.commands.tables import refuse_folder, write_table, write_text
 from voco2d.errors import UsageError
 from voco2d.inference.predictor import STORED, Predictor, prediction_table
-from voco2d.inference.result_files import RunTimes, report_text, results_text
-from voco2d.inference.results import NOTICE
+from voco2d.inference.result_files import RunTimes, hashed_id, report_text, results_text
+from voco2d.inference.results import NOTICE, StudyResult
 from voco2d.inference.watch import Watcher, watch
 from voco2d.io.readers import ReadArgs
 from voco2d.io.source import Rejection
+
+if TYPE_CHECKING:
+    from voco2d.inference.explain.study_pages import StudyPages
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
         return _predict(options)
     if options.inputs:
         raise UsageError("--watch DIR takes no INPUT beside it; put scans into DIR")
+    if options.explain is not None:
+        raise UsageError("--explain goes without --watch; name the studies")
     if options.out.is_file():
         raise UsageError(f"{options.out} is a file; with --watch, --out names a folder for results")
     predictor = _load(options)
@@ -49,8 +55,9 @@ def _predict(options: argparse.Namespace) -> int:
     started = RunTimes.now()
     begun = time.monotonic()
     predictor = _load(options)
+    pages = _pages(options.explain, predictor)
     loading_s = time.monotonic() - begun
-    studies, rejections = predictor.predict_studies(options.inputs)
+    studies, rejections = predictor.predict_studies(options.inputs, None if pages is None else pages.look)
     if not studies:
         reason = f"; {rejections[0].path}: {rejections[0].reason}" if rejections else ""
         inputs = ", ".join(str(path) for path in options.inputs)
@@ -58,6 +65,8 @@ def _predict(options: argparse.Namespace) -> int:
     table = prediction_table(studies)
     write_table(options.out, table)
     write_text(results, results_text(studies))
+    if pages is not None:
+        _write_pages(options.explain, pages, studies)
     times = RunTimes(started, RunTimes.now(), loading_s)
     write_text(report, report_text(predictor, studies, rejections, times))
     quarantine = options.out.parent / "quarantine.csv"
@@ -85,6 +94,35 @@ def _load(options: argparse.Namespace) -> Predictor:
         calibration=calibration,
         runtime=options.runtime,
     )
+
+
+def _pages(folder: Path | None, predictor: Predictor) -> "StudyPages | None":
+    """Prepare to explain, where that is asked for.
+
+    Raises:
+        UsageError: Captum is not installed, or the folder for pages is a file.
+        ConfigError: The engine gives no gradients.
+    """
+    if folder is None:
+        return None
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; --explain names a folder for pages")
+    from voco2d.inference.explain.study_pages import StudyPages  # needs torch, which other engines do without
+
+    return StudyPages(predictor)
+
+
+def _write_pages(folder: Path, pages: "StudyPages", studies: Sequence[StudyResult]) -> None:
+    """Write a page and a JSON a study, and a table that says which study is in which."""
+    rows = []
+    for study in studies:
+        name = hashed_id(f"{study.patient_id}\n{study.study_id}")
+        pages.write_page(folder / f"{name}.html", study)
+        write_text(folder / f"{name}.json", pages.explanation_text(study))
+        rows.append((study.patient_id, study.study_id, study.status, f"{name}.html", f"{name}.json"))
+    columns = ["patient_id", "study_id", "status", "page", "explanation"]
+    write_table(folder / "index.csv", pd.DataFrame(rows, columns=columns))
+    print(f"explanations: {folder}, listed in index.csv")
 
 
 def _beside(out: Path) -> tuple[Path, Path]:

@@ -45,6 +45,9 @@ def predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="fitted scalers, or none (default: those of the run)"
     )
+    parser.add_argument(
+        "--explain", type=Path, metavar="DIR", help="a page and the key slices of each study (extra explain)"
+    )
     parser.add_argument("--masks", type=Path, metavar="DIR", help="organ masks, for a model of organ_crop=masks")
     parser.add_argument(
         "--test-flips",

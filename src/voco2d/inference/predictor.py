@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,10 @@ class ReadOut:
 
     prepared: Prepared
     slices: Slices
+
+
+Look: TypeAlias = Callable[[Volume, ReadOut, SeriesResult], None]
+"""What looks at a series while its volume is in memory; see `Predictor.predict`."""
 
 
 class Predictor:
@@ -142,18 +146,23 @@ class Predictor:
             raise ReadError(volume.source, f"not assessed: {study.reason}")
         return study.probabilities
 
-    def predict(self, scan: Volume | Path | str) -> StudyResult:
+    def predict(self, scan: Volume | Path | str, look: Look | None = None) -> StudyResult:
         """Grade one study: a volume in memory, or all series of one study at a path.
 
         A series that can't be read or graded is part of the answer, with its reason.
+
+        Args:
+            scan: The study.
+            look: Is called with every series that could be prepared, whether it was assessed or not, and its result
+                without times. What it raises makes the series one that could not be graded.
 
         Raises:
             ReadError: There is no series at the path, or series of several studies.
             UsageError: The path does not exist.
         """
         if isinstance(scan, Volume):
-            return self._study([self._safely(lambda: self._grade(scan), _unnamed(scan, self.gates))])
-        studies, rejections = self.predict_studies([Path(scan)])
+            return self._study([self._safely(lambda: self._grade(scan, look=look), _unnamed(scan, self.gates))])
+        studies, rejections = self.predict_studies([Path(scan)], look)
         if not studies:
             reason = f" ({rejections[0].reason})" if rejections else ""
             raise ReadError(scan, f"no CT series in it{reason}")
@@ -161,11 +170,14 @@ class Predictor:
             raise ReadError(scan, f"holds {len(studies)} studies; give one of them, or use predict_studies")
         return studies[0]
 
-    def predict_studies(self, inputs: Sequence[Path]) -> tuple[list[StudyResult], list[Rejection]]:
+    def predict_studies(
+        self, inputs: Sequence[Path], look: Look | None = None
+    ) -> tuple[list[StudyResult], list[Rejection]]:
         """Grade every study found under `inputs`; one that can't be graded never stops the others.
 
         Args:
             inputs: Whatever `voco2d prepare` takes.
+            look: As in `predict`.
 
         Returns:
             The studies in the order they were found in, and the files that belong to none.
@@ -176,7 +188,7 @@ class Predictor:
         sources, rejections = discover(inputs)
         series: list[SeriesResult] = []
         for source in track(sources, "predicting"):
-            results, rejected = self.predict_source(source)
+            results, rejected = self.predict_source(source, look)
             series += results
             rejections = [*rejections, *rejected]
         return group_studies(series, self.scalers), rejections
@@ -186,8 +198,8 @@ class Predictor:
         studies, rejections = self.predict_studies(inputs)
         return prediction_table(studies), rejections
 
-    def predict_source(self, source: Source) -> tuple[list[SeriesResult], list[Rejection]]:
-        """Grade one discovered series.
+    def predict_source(self, source: Source, look: Look | None = None) -> tuple[list[SeriesResult], list[Rejection]]:
+        """Grade one discovered series; `look` is that of `predict`.
 
         Returns:
             Its result, or none where nobody knows whose it is; and what of its files could not be read.
@@ -205,7 +217,7 @@ class Predictor:
             result = _failed(error, known)
         else:
             body_part = "" if self.gates == "off" else read_body_part(source)
-            result = self._safely(lambda: self._grade(volume, body_part), known)
+            result = self._safely(lambda: self._grade(volume, body_part, look), known)
             result = replace(result, seconds={"read": read_seconds, **result.seconds})
         if not result.patient_id:
             return [], [*rejected, Rejection(str(source.path), result.error)]
@@ -223,7 +235,7 @@ class Predictor:
     def _study(self, series: Sequence[SeriesResult]) -> StudyResult:
         return group_studies(series, self.scalers)[0]
 
-    def _grade(self, volume: Volume, body_part: str = "") -> SeriesResult:
+    def _grade(self, volume: Volume, body_part: str = "", look: Look | None = None) -> SeriesResult:
         """Prepare, look, grade; the gates that look at pixels come before the networks, which cost most."""
         clock = _Clock()
         checks = self.gates != "off"
@@ -243,20 +255,16 @@ class Predictor:
             remarks=tuple(note for note in seen.prepared.notes if note.startswith(NO_ORGAN_BOX)),
         )
         if self._stops(findings):
-            return replace(result, findings=tuple(findings), seconds=clock.seconds)
+            return _shown(look, volume, seen, replace(result, findings=tuple(findings)), clock)
         folds, distances = self._ask(seen.slices)
         clock.stop("model")
         if not np.isfinite(folds).all():
             raise ReadError(volume.source, "the classifier's answer is not finite")
         if checks:
             findings += find_far(distances)
-        return replace(
-            result,
-            folds=None if self._stops(findings) else folds,
-            findings=tuple(findings),
-            distances=tuple(distances),
-            seconds=clock.seconds,
-        )
+        answered = None if self._stops(findings) else folds
+        result = replace(result, folds=answered, findings=tuple(findings), distances=tuple(distances))
+        return _shown(look, volume, seen, result, clock)
 
     def _ask(self, slices: Slices) -> tuple[Float[np.ndarray, "K classes"], list[float]]:
         """Return each network's probabilities, and its feature distance as a share of the threshold."""
@@ -314,6 +322,14 @@ class _Clock:
         now = time.perf_counter()
         self._seconds[step] = now - self._last
         self._last = now
+
+
+def _shown(look: Look | None, volume: Volume, seen: ReadOut, result: SeriesResult, clock: _Clock) -> SeriesResult:
+    """Show a result to `look`, and add the times to it."""
+    if look is not None:
+        look(volume, seen, result)
+        clock.stop("look")
+    return replace(result, seconds=clock.seconds)
 
 
 def _paths(run: Path | str | Sequence[Path | str]) -> list[Path]:

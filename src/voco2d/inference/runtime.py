@@ -66,11 +66,13 @@ class Models:
         runtimes: One a fold, in the order they were named.
         settings: How a volume becomes what they see.
         calibration: File of the scalers stored with the run, or None.
+        class_shares: Column → its share among the patients they were trained on, averaged; None where it is unknown.
     """
 
     runtimes: Sequence[Runtime]
     settings: ModelSettings
     calibration: Path | None = None
+    class_shares: Mapping[str, float] | None = None
 
 
 LoadModels: TypeAlias = Callable[[Sequence[Path], str, str], Models]

@@ -15,10 +15,10 @@ from voco2d.errors import ConfigError
 from voco2d.evaluation.scaler_file import CALIBRATION_NAME
 from voco2d.inference.runtime import FEATURES, Models, Slices
 from voco2d.inference.settings import ModelSettings, common_metadata
-from voco2d.models.checkpoint import newest_weights
-from voco2d.models.classifier import Classifier, load_graded
+from voco2d.models.checkpoint import Metadata, newest_weights
+from voco2d.models.classifier import CLASS_SHARES, Classifier, load_graded
 from voco2d.models.feature_distance import FeatureDistance
-from voco2d.targets import TARGETS
+from voco2d.targets import CLASS_COLUMNS, TARGETS
 
 _PIECE_BYTES: Final = 2**20
 
@@ -79,7 +79,8 @@ def load_models(paths: Sequence[Path], device: str, precision: str) -> Models:
         for file, (classifier, _, distance) in loaded.items()
     ]
     settings = ModelSettings.from_metadata(shared, paths[0])
-    return Models(runtimes, settings, _stored_calibration(paths))
+    shares = _class_shares([metadata for _, metadata, _ in loaded.values()])
+    return Models(runtimes, settings, _stored_calibration(paths), shares)
 
 
 def fold_files(run: Path) -> list[Path]:
@@ -117,6 +118,15 @@ def choose_device(device: str) -> torch.device:
     if name == "cuda" and int(number or 0) >= gpus:
         raise ConfigError(f"device={device}: torch sees {gpus} GPUs here; choose device=cpu or auto")
     return torch.device(device)
+
+
+def _class_shares(folds: Sequence[Metadata]) -> Mapping[str, float] | None:
+    """Average what the folds were trained on; None where one of them doesn't say it, as of earlier versions."""
+    told = [metadata.get(CLASS_SHARES) for metadata in folds]
+    known = [shares for shares in told if isinstance(shares, dict) and set(shares) >= set(CLASS_COLUMNS)]
+    if len(known) < len(told):
+        return None
+    return {column: sum(float(shares[column]) for shares in known) / len(known) for column in CLASS_COLUMNS}
 
 
 def _stored_calibration(paths: Sequence[Path]) -> Path | None:

@@ -172,7 +172,9 @@ def _assemble(
     part, parts = source.part
     series_id = source.series_id or used[0].series_id or folder
     numbers = [header.instance_number for header in used]
-    known = len(pixels) == len(used) and None not in numbers
+    uids = tuple(header.instance_uid for header in used)
+    as_stored = len(pixels) == len(used)
+    known = as_stored and None not in numbers
     return Volume(
         hu=turned,
         spacing_mm=spacing_mm,
@@ -184,4 +186,5 @@ def _assemble(
         source=str(source.path),
         notes=notes,
         instance_numbers=tuple(number for number in numbers if number is not None) if known else (),
+        instance_uids=uids if as_stored and all(uids) else (),
     )

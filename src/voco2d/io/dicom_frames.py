@@ -136,6 +136,7 @@ def _frame_header(dataset: FileDataset, path: Path, frame: int) -> SliceHeader |
         kernel="" if made is None else words(made, "ConvolutionKernel"),
         acquired=("" if content is None else text(content, "FrameAcquisitionDateTime"),),
         frame=frame,
+        instance_uid=text(dataset, "SOPInstanceUID"),
     )
 
 

@@ -19,6 +19,7 @@ from voco2d.io.dicom_plain import START_BYTES, Header, parse_plain_header
 
 _SLICE_TAGS = (
     "SOPClassUID",
+    "SOPInstanceUID",
     "ImageType",
     "Modality",
     "PatientID",
@@ -76,6 +77,7 @@ class SliceHeader:
         created: Likewise when the picture was made.
         setting: What else it was made with: image type, slice thickness, tube voltage, filter.
         frame: Index from 0 of the frame in a multi-frame file, `None` in a file of one slice.
+        instance_uid: SOP instance UID, empty where absent; all frames of a file have the same.
     """
 
     path: Path
@@ -94,6 +96,7 @@ class SliceHeader:
     created: tuple[str, ...] = ()
     setting: tuple[str, ...] = ()
     frame: int | None = None
+    instance_uid: str = ""
 
 
 def open_header(path: Path, tags: Sequence[str]) -> FileDataset:
@@ -168,6 +171,7 @@ def slice_header(header: Header, path: Path) -> SliceHeader:
             *(words(header, tag) for tag in ("ImageType", "FilterType")),
             *(str(numbers(header, tag)) for tag in ("SliceThickness", "KVP")),
         ),
+        instance_uid=text(header, "SOPInstanceUID"),
     )
 
 

@@ -16,6 +16,7 @@ START_BYTES = 2**15
 _TAGS: Mapping[str, tuple[int, tuple[bytes, ...]]] = {
     "ImageType": (0x00080008, (b"CS",)),
     "SOPClassUID": (0x00080016, (b"UI",)),
+    "SOPInstanceUID": (0x00080018, (b"UI",)),
     "AcquisitionDate": (0x00080022, (b"DA",)),
     "ContentDate": (0x00080023, (b"DA",)),
     "AcquisitionDateTime": (0x0008002A, (b"DT",)),

@@ -53,6 +53,7 @@ class Volume:
             ("gap: …", "duplicates: …", "windowed: …").
         extent_mm: Distance of the first slice's centre from the last one's where slices stand unevenly, else `None`.
         instance_numbers: For each slice (Z) its DICOM instance number, or empty.
+        instance_uids: For each slice (Z) the SOP instance UID of its file, or empty.
     """
 
     hu: HuVolume
@@ -66,6 +67,7 @@ class Volume:
     notes: tuple[str, ...] = ()
     instance_numbers: tuple[int, ...] = ()
     extent_mm: float | None = None
+    instance_uids: tuple[str, ...] = ()
 
     @property
     def coverage_mm(self) -> Millimetres3:

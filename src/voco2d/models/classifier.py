@@ -20,6 +20,8 @@ from voco2d.targets import CLASS_COLUMNS, TARGETS
 
 CLASSIFIER_KIND = "classifier"
 """What the metadata of a classifier's weights have as their `kind`."""
+CLASS_SHARES = "class_shares"
+"""In the metadata of a classifier's weights: column → its share among the patients it was trained on."""
 SLICE_LOGITS = "slices"
 """Under this name `Classifier.forward` gives the logits of `ClassifierArgs.slice_targets`, where there are any."""
 

@@ -1,6 +1,6 @@
 """What one fold's training is made of, and the network, optimizer and schedule that follow from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ from voco2d.config import to_tree
 from voco2d.data.cohort import Cohort, patient_digests
 from voco2d.data.cohort_parts import Part
 from voco2d.errors import ConfigError
-from voco2d.models.classifier import CLASSIFIER_KIND, Classifier, ClassifierArgs
+from voco2d.models.classifier import CLASS_SHARES, CLASSIFIER_KIND, Classifier, ClassifierArgs
 from voco2d.models.fast_cpu import accelerate_cpu
 from voco2d.store.settings import StoreSettings
-from voco2d.targets import TARGETS
+from voco2d.targets import CLASS_COLUMNS, TARGETS
 from voco2d.training.finetune_args import FinetuneArgs
 from voco2d.training.initialisation import Initialisation
 from voco2d.training.optim import build_optimizer, build_schedule
@@ -103,6 +103,7 @@ def plan_fold(
         "targets": {name: list(target.classes) for name, target in TARGETS.items()},
         "init": start.origin,
         "fraction": args.fraction,
+        CLASS_SHARES: _class_shares(cohort, part.train),
         "patients_seen": sorted(seen),
     }
     return FoldPlan(
@@ -114,6 +115,12 @@ def plan_fold(
         classifier=classifier,
         metadata=metadata,
     )
+
+
+def _class_shares(cohort: Cohort, patients: Collection[str]) -> dict[str, float]:
+    """Return the share of each class among patients, what a prediction is compared with."""
+    rows = cohort.labels[cohort.labels["patient_id"].isin(list(patients))]
+    return {column: round(float(rows[column].mean()), 6) for column in CLASS_COLUMNS}
 
 
 def _classifier_args(args: FinetuneArgs, slice_targets: Sequence[str]) -> ClassifierArgs:
