@@ -100,16 +100,19 @@ def _pages(folder: Path | None, predictor: Predictor) -> "StudyPages | None":
     """Prepare to explain, where that is asked for.
 
     Raises:
-        UsageError: Captum is not installed, or the folder for pages is a file.
-        ConfigError: The engine gives no gradients.
+        UsageError: The engine is torch and Captum is not installed, or the folder for pages is a file.
     """
     if folder is None:
         return None
     if folder.is_file():
         raise UsageError(f"{folder} is a file; --explain names a folder for pages")
-    from voco2d.inference.explain.study_pages import StudyPages  # needs torch, which other engines do without
+    from voco2d.inference.explain.explanation import NO_MAPS
+    from voco2d.inference.explain.study_pages import StudyPages
 
-    return StudyPages(predictor)
+    pages = StudyPages(predictor)
+    if not pages.gives_maps:
+        print(f"key slices only: {NO_MAPS}")
+    return pages
 
 
 def _write_pages(folder: Path, pages: "StudyPages", studies: Sequence[StudyResult]) -> None:

@@ -13,6 +13,8 @@ from jaxtyping import Float32
 
 from voco2d.errors import ConfigError
 from voco2d.evaluation.scaler_file import CALIBRATION_NAME
+from voco2d.inference.explain.evidence import Evidence
+from voco2d.inference.explain.gradients import find_evidence
 from voco2d.inference.runtime import FEATURES, Models, Slices
 from voco2d.inference.settings import ModelSettings, common_metadata
 from voco2d.models.checkpoint import Metadata, newest_weights
@@ -61,6 +63,10 @@ class TorchRuntime:
             graded = self.classifier.grade_features(vectors)
         answer = {name: graded[name][0].float().cpu().numpy() for name in TARGETS}
         return {**answer, FEATURES: vectors[0].float().mean(dim=0).cpu().numpy()}
+
+    def find_evidence(self, slices: Slices) -> Mapping[str, Evidence]:
+        """Look for what the answer rests on, see `voco2d.inference.explain.gradients`; in float32."""
+        return find_evidence(self.classifier, slices)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._precision == "fp32":

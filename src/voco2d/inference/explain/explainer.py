@@ -1,20 +1,20 @@
-"""Explains the answers of a `Predictor`: the mean over its networks, brought back to the scan."""
+"""Explains the answers of a `Predictor`: the mean over its networks, brought back to the scan; imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import torch
+from einops import einsum
 from jaxtyping import Float, Float32
 
-from voco2d.errors import ConfigError, ReadError
+from voco2d.errors import ConfigError
 from voco2d.extras import require
-from voco2d.inference.explain.evidence import Evidence, find_evidence
-from voco2d.inference.explain.explanation import RANKING, KeySlice, SeriesExplanation, TargetExplanation
-from voco2d.inference.explain.source_grid import SourceGrid, SourceSlice, source_slices
+from voco2d.inference.explain.evidence import Evidence, GradientRuntime, hide_slices
+from voco2d.inference.explain.explanation import RANKINGS, KeySlice, SeriesExplanation, TargetExplanation
+from voco2d.inference.explain.source_grid import SourceGrid, SourceSlice, cell_weights, source_slices
 from voco2d.inference.predictor import Predictor, ReadOut
 from voco2d.inference.results import SeriesResult, StudyResult
-from voco2d.inference.torch_runtime import TorchRuntime
+from voco2d.inference.runtime import Slices
 from voco2d.io.volume import Volume
 from voco2d.targets import TARGETS
 
@@ -27,58 +27,63 @@ class Explainer:
     """Explains what a predictor answers; it holds no state between calls.
 
     Args:
-        predictor: Loaded, of the torch engine.
+        predictor: Loaded. The engine torch gives all curves and maps; any other the curve `HIDDEN_SLICES` alone.
         key_slices: How many a target at most, at least 1.
 
     Raises:
-        UsageError: Captum is not installed.
-        ConfigError: The predictor runs another engine, which gives no gradients.
+        UsageError: The engine is torch, and Captum is not installed.
+        ConfigError: `key_slices` is below 1.
     """
 
     def __init__(self, predictor: Predictor, key_slices: int = KEY_SLICES) -> None:
-        require("captum.attr", "explain", "an explanation")
         if key_slices < 1:
             raise ConfigError(f"key_slices={key_slices}: must be at least 1")
         runtimes = predictor.models.runtimes
-        self._networks = [runtime for runtime in runtimes if isinstance(runtime, TorchRuntime)]
-        if len(self._networks) < len(runtimes):
-            raise ConfigError("an explanation needs gradients, which only the engine torch gives; set runtime=torch")
+        able = [runtime for runtime in runtimes if isinstance(runtime, GradientRuntime)]
+        self._with_gradients = able if len(able) == len(runtimes) else []
+        if self.gives_maps:
+            require("captum.attr", "explain", "an explanation")
         self._predictor = predictor
         self._key_slices = key_slices
 
-    def explain(self, volume: Volume) -> tuple[StudyResult, SeriesExplanation]:
-        """Grade a volume, as `Predictor.predict` does, and explain it, whether it was assessed or not.
+    @property
+    def gives_maps(self) -> bool:
+        """Whether there will be maps in the plane."""
+        return bool(self._with_gradients)
 
-        Raises:
-            ReadError: It could not be prepared or graded.
-        """
-        found: list[SeriesExplanation] = []
-        study = self._predictor.predict(volume, lambda *seen: found.append(self.explain_result(*seen)))
-        if not found:
-            raise ReadError(volume.source, study.reason)
-        return study, found[0]
-
-    def explain_result(self, volume: Volume, seen: ReadOut, result: SeriesResult) -> SeriesExplanation:
-        """Explain what was graded already; a method that `Predictor.predict` takes as its `look`."""
+    def explain(self, volume: Volume, seen: ReadOut, result: SeriesResult) -> SeriesExplanation:
+        """Explain a series that was graded, or would have been; arguments are what `Predictor.predict` gives `look`."""
         grid = SourceGrid.of(volume, seen.prepared, self._predictor.readout_args)
         places = source_slices(volume, grid)
         answer, _ = StudyResult("", "", (result,), self._predictor.scalers).series_answer(result)
-        found = [find_evidence(network.classifier, seen.slices) for network in self._networks]
-        targets = {name: self._target(name, [evidence[name] for evidence in found], places, answer) for name in TARGETS}
+        found = self._find(seen.slices)
+        targets = {
+            name: self._target(name, [evidence[name] for evidence in found], places, grid, answer) for name in TARGETS
+        }
         return SeriesExplanation(volume.series_id, len(found), places, targets, grid)
 
+    def _find(self, slices: Slices) -> Sequence[Mapping[str, Evidence]]:
+        if self.gives_maps:
+            return [runtime.find_evidence(slices) for runtime in self._with_gradients]
+        return hide_slices(self._predictor.models.runtimes, slices)
+
     def _target(
-        self, name: str, found: Sequence[Evidence], places: Sequence[SourceSlice], answer: Mapping[str, float] | None
+        self,
+        name: str,
+        found: Sequence[Evidence],
+        places: Sequence[SourceSlice],
+        grid: SourceGrid,
+        answer: Mapping[str, float] | None,
     ) -> TargetExplanation:
         shared = [method for method in found[0].curves if all(method in evidence.curves for evidence in found)]
         curves = {method: np.mean([evidence.curves[method] for evidence in found], axis=0) for method in shared}
-        target = TARGETS[name]
-        classes = None if answer is None else {grade: answer[f"{name}_{grade}"] for grade in target.classes}
-        ranked = rank_slices(curves[RANKING], self._key_slices)
-        keys = [
-            KeySlice(rank, index, places[index], float(curves[RANKING][index])) for rank, index in enumerate(ranked, 1)
-        ]
-        return TargetExplanation(name, classes, curves, mean_heat([part.heat for part in found]), tuple(keys))
+        classes = None if answer is None else {grade: answer[f"{name}_{grade}"] for grade in TARGETS[name].classes}
+        ranking = next(curves[method] for method in RANKINGS if method in curves)
+        in_scan = np.array([-0.5 <= place.position <= grid.shape[0] - 0.5 for place in places])
+        ranked = rank_slices(np.where(in_scan, ranking, -np.inf), self._key_slices)
+        keys = [KeySlice(rank, index, places[index], float(ranking[index])) for rank, index in enumerate(ranked, 1)]
+        maps = [evidence.heat for evidence in found if evidence.heat is not None]
+        return TargetExplanation(name, classes, curves, mean_heat(maps) if maps else None, tuple(keys))
 
 
 def rank_slices(curve: Float[np.ndarray, " S"], count: int) -> list[int]:
@@ -115,5 +120,8 @@ def _relative(heat: Float32[np.ndarray, "S h w"]) -> Float32[np.ndarray, "S h w"
 def _resized(heat: Float32[np.ndarray, "S _ _"], size: tuple[int, int]) -> Float32[np.ndarray, "S h w"]:
     if heat.shape[1:] == size:
         return heat
-    resized = torch.nn.functional.interpolate(torch.from_numpy(heat)[:, None], size, mode="bilinear")
-    return np.asarray(resized[:, 0].numpy())
+    rows, columns = (
+        cell_weights((np.arange(wanted) + 0.5) / wanted, given)
+        for wanted, given in zip(size, heat.shape[1:], strict=True)
+    )
+    return np.asarray(einsum(rows, heat, columns, "row h, s h w, column w -> s row column"), dtype=np.float32)

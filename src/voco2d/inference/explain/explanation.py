@@ -9,23 +9,31 @@ import nibabel
 import numpy as np
 from jaxtyping import Float, Float32
 
+from voco2d.errors import ConfigError
+from voco2d.inference.explain.evidence import (
+    ATTENTION,
+    HIDDEN_SLICES,
+    INTEGRATED_GRADIENTS,
+    MAX_POSITIONS,
+    OCCLUSION,
+)
 from voco2d.inference.explain.source_grid import SourceGrid, SourceSlice
 from voco2d.inference.results import DECIMALS, NOTICE
 from voco2d.io.orientation import swap_lps_ras
 
-OCCLUSION: Final = "occlusion"
-INTEGRATED_GRADIENTS: Final = "integrated_gradients"
-MAX_POSITIONS: Final = "max_positions"
-ATTENTION: Final = "attention"
-
-RANKING: Final = INTEGRATED_GRADIENTS
-"""The curve that key slices are ranked by; fixed before any of them was measured."""
+RANKINGS: Final = (INTEGRATED_GRADIENTS, HIDDEN_SLICES)
+"""Curves that key slices are ranked by, the first that there is; fixed before any of them was measured."""
+NO_MAPS: Final = (
+    "maps in the plane need gradients, which only the engine torch gives: explain the run that the package was "
+    "exported from"
+)
 
 _METHODS: Final[Mapping[str, str]] = {
     OCCLUSION: "fall of the log-odds of an injury while three neighbouring slices are replaced by the mean slice",
     INTEGRATED_GRADIENTS: "share of a slice in the log-odds, on the way from a scan of mean slices to this one",
     MAX_POSITIONS: "what the features that take their maximum over slices here add to the log-odds",
     ATTENTION: "weight of the slice in the mean over slices, the same for all targets",
+    HIDDEN_SLICES: "fall of the log-odds while three neighbouring slices of the scan are replaced by its mean slice",
 }
 
 
@@ -37,7 +45,7 @@ class KeySlice:
         rank: 1 is the first.
         slice: Which of the S slices that the networks saw, from 0.
         source: Where it lies in the scan.
-        attribution: Its value on the curve of `RANKING`, log-odds.
+        attribution: Its value on the curve that slices are ranked by, log-odds.
     """
 
     rank: int
@@ -55,14 +63,15 @@ class TargetExplanation:
         classes: Class → probability, as the series was answered; None where it was not assessed.
         curves: Method → (S) attributions, the mean over networks; positive speaks for an injury. Log-odds, but for
             `ATTENTION`, whose weights sum to 1.
-        heat: (S, h, w) class activation maps of the crop, 0…1; the largest of the target is 1, or all are 0.
+        heat: (S, h, w) class activation maps of the crop, 0…1; the largest of the target is 1, or all are 0. None from
+            an engine without gradients.
         key_slices: By rank, never neighbours. At least one, whatever the answer is.
     """
 
     name: str
     classes: Mapping[str, float] | None
     curves: Mapping[str, Float[np.ndarray, " S"]]
-    heat: Float32[np.ndarray, "S h w"]
+    heat: Float32[np.ndarray, "S h w"] | None
     key_slices: tuple[KeySlice, ...]
 
     @property
@@ -89,30 +98,76 @@ class SeriesExplanation:
     targets: Mapping[str, TargetExplanation]
     grid: SourceGrid
 
-    def source_curve(self, target: str, method: str = RANKING) -> Float[np.ndarray, " Z"]:
-        """Return a curve for each slice of the scan; NaN where the networks saw nothing."""
-        return self.grid.curve(self.targets[target].curves[method])
+    @property
+    def ranked_by(self) -> str:
+        """Method that key slices are ranked by, one of `RANKINGS`."""
+        curves = next(iter(self.targets.values())).curves
+        return next(method for method in RANKINGS if method in curves)
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether there are activation maps in the plane."""
+        return all(told.heat is not None for told in self.targets.values())
+
+    def source_curve(self, target: str, method: str | None = None) -> Float[np.ndarray, " Z"]:
+        """Return a curve for each slice of the scan, by default the one of `ranked_by`; NaN where nothing was seen."""
+        return self.grid.curve(self.targets[target].curves[method or self.ranked_by])
 
     def source_heat(self, target: str, index: int) -> Float32[np.ndarray, "H W"]:
-        """Return the activation map of the `index`-th slice that the networks saw, 0…1, on the scan's pixels."""
-        return self.grid.plane(self.targets[target].heat[index])
+        """Return the activation map of the `index`-th slice that the networks saw, 0…1, on the scan's pixels.
+
+        Raises:
+            ConfigError: The engine gives no maps.
+        """
+        return self.grid.plane(self._heat(target)[index])
+
+    def source_overlay(self, target: str, index: int) -> Float32[np.ndarray, "H W"]:
+        """Return slice `index` of the scan of what `heat_image` shows, on the scan's pixels, 0…1.
+
+        Raises:
+            ConfigError: The engine gives no maps.
+        """
+        weighted = self._weighted(target)
+        if not self.grid.sees(index):
+            return np.zeros(self.grid.shape[1:], dtype=np.float32)
+        place = float(np.interp(index, self.grid.positions(), np.arange(len(weighted))))
+        below = min(int(place), len(weighted) - 1)
+        above = min(below + 1, len(weighted) - 1)
+        share = np.float32(place - below)
+        return self.grid.plane((1 - share) * weighted[below] + share * weighted[above])
 
     def heat_image(self, target: str) -> nibabel.Nifti1Image:
         """Return where in the scan most speaks for an injury, as a small NIfTI image for viewers to lay over it.
 
         Each activation map is weighted by its slice's positive attribution; the largest value is 1, or all are 0. Its
         voxels are prepared slices by cells of the map, its affine says where they lie.
+
+        Raises:
+            ConfigError: The engine gives no maps.
         """
-        told = self.targets[target]
-        weighted = told.heat * np.clip(told.curves[RANKING], 0, None)[:, None, None].astype(np.float32)
+        weighted = self._weighted(target)
         depth = self.grid.prepared[0]
         cells = weighted.reshape(len(weighted), -1)
         places = np.arange(depth)
         columns = [np.interp(places, self.grid.depths, cell) for cell in cells.T]
-        heat = np.stack(columns, axis=1).reshape(depth, *told.heat.shape[1:]).astype(np.float32)
-        heat /= max(float(heat.max()), np.finfo(np.float32).tiny)
+        heat = np.stack(columns, axis=1).reshape(depth, *weighted.shape[1:]).astype(np.float32)
         affine = swap_lps_ras(self.grid.heat_affine_lps((heat.shape[1], heat.shape[2])))
-        return nibabel.Nifti1Image(heat, affine)
+        image = nibabel.Nifti1Image(heat, affine)
+        image.header.set_xyzt_units("mm")
+        return image
+
+    def _weighted(self, target: str) -> Float32[np.ndarray, "S h w"]:
+        heat = self._heat(target)
+        curve = np.clip(self.targets[target].curves[self.ranked_by], 0, None)
+        weighted = heat * curve[:, None, None].astype(np.float32)
+        highest = float(weighted.max())
+        return weighted / np.float32(highest) if highest > 0 else weighted
+
+    def _heat(self, target: str) -> Float32[np.ndarray, "S h w"]:
+        heat = self.targets[target].heat
+        if heat is None:
+            raise ConfigError(NO_MAPS)
+        return heat
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain values; maps and pictures are left out."""
@@ -120,7 +175,8 @@ class SeriesExplanation:
             "notice": NOTICE,
             "series_id": self.series_id,
             "networks": self.networks,
-            "ranked_by": RANKING,
+            "ranked_by": self.ranked_by,
+            "maps": self.has_maps,
             "methods": {name: _METHODS[name] for name in next(iter(self.targets.values())).curves},
             "slices": [_slice_tree(place) for place in self.slices],
             "targets": {name: _target_tree(told) for name, told in self.targets.items()},

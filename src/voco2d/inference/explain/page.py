@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from voco2d.inference.explain.explanation import RANKING, SeriesExplanation
+from voco2d.inference.explain.explanation import NO_MAPS, SeriesExplanation
 from voco2d.inference.explain.page_figures import reference_chart
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.report_page import (
@@ -33,12 +33,17 @@ SHARES: Final = (
     "probability without any picture would be given. Networks: the lowest and the highest; the range tells how far "
     "the answer moves with who was trained on, not how often it is right."
 )
-READING: Final = (
+CURVE: Final = (
     "The curve tells how much each slice adds to the log-odds of an injury, compared with the mean slice of the same "
-    "scan; the colours where on a slice the network's last features speak for it (Grad-CAM), in cells as coarse as "
-    "those features. They show what the networks looked at: neither that there is an injury, nor its outline. Also "
-    "where the answer is healthy the slices that speak most for an injury are shown. The patient's right (R) is on "
-    "the left."
+    "scan."
+)
+COLOURS: Final = (
+    "The colours tell where on a slice the network's last features speak for it (Grad-CAM), in cells as coarse as "
+    "those features."
+)
+READING: Final = (
+    "This is what the networks looked at: neither does it show that there is an injury, nor its outline. Also where "
+    "the answer is healthy the slices that speak most for an injury are shown. The patient's right (R) is on the left."
 )
 
 
@@ -107,9 +112,8 @@ def _reasons(title: str, entry: SeriesResult, view: SeriesView | None) -> Sectio
     if view is None or view.explanation is None or view.figures is None:
         why = entry.reason if view is None or not view.error else view.error
         return text_section(title, [f"No explanation: {why}."])
-    blocks: list[Block] = [Paragraph(READING)]
-    if not entry.is_assessed:
-        blocks.append(Paragraph("The series was not assessed; what the networks would have looked at is shown."))
+    colours = COLOURS if view.explanation.has_maps else f"There are no colours: {NO_MAPS}."
+    blocks: list[Block] = [Paragraph(f"{CURVE} {colours} {READING}")]
     for name, told in view.explanation.targets.items():
         answer = "not assessed" if told.injury is None else f"injury {told.injury:.3f}"
         blocks += [Heading(f"{name}: {answer}"), Gallery(view.figures[name])]
@@ -157,7 +161,7 @@ def _provenance(predictor: Predictor, views: Sequence[SeriesView | None]) -> Sec
     size = " × ".join(map(str, prepared.size))
     crops = f"body crop {'on' if prepared.body_crop else 'off'}, organ crop {prepared.organ_crop}"
     windows = ", ".join(f"{low:.0f} to {high:.0f}" for low, high in readout.windows).replace("-", "−")
-    explained = any(view is not None and view.explanation is not None for view in views)
+    rankings = {view.explanation.ranked_by for view in views if view is not None and view.explanation is not None}
     rows: list[Row] = [
         ("versions", ", ".join(f"{name} {found}" for name, found in versions.items())),
         ("networks", str(len(predictor))),
@@ -168,7 +172,7 @@ def _provenance(predictor: Predictor, views: Sequence[SeriesView | None]) -> Sec
         ("gates", predictor.gates),
         ("prepared volume", f"{size} voxels, {crops}"),
         ("seen by the networks", f"{readout.slices} slices, crop {readout.crop}, windows {windows} HU"),
-        ("key slices ranked by", RANKING if explained else "none"),
+        ("key slices ranked by", ", ".join(sorted(rankings)).replace("_", " ") or "none"),
     ]
     return Section("How this came about", (Table(("what", "value"), tuple(rows)),))
 

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32, Num, UInt8
+from jaxtyping import Num, UInt8
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from voco2d.inference.explain.explanation import RANKING, KeySlice, SeriesExplanation, TargetExplanation
-from voco2d.inference.explain.overlay import WINDOW_HU, key_slice_picture
+from voco2d.inference.explain.explanation import KeySlice, SeriesExplanation, TargetExplanation
+from voco2d.inference.explain.overlay import key_slice_picture, mark_right, overlay, to_square_pixels
 from voco2d.inference.report_canvas import COLORS, STYLE, Axis, new_canvas, svg
 from voco2d.inference.report_page import Figure
 from voco2d.io.volume import Volume
-from voco2d.preprocessing.intensity import window_hu
 
 STRIP_SLICES: Final = 10
 _STRIP_WIDTH: Final = 56
@@ -30,6 +29,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "occlusion": "occlusion",
     "max_positions": "maxima of the LSTM's features",
     "attention": "attention",
+    "hidden_slices": "slices hidden",
 }
 
 Strip = UInt8[np.ndarray, "rows columns"]
@@ -71,7 +71,7 @@ def slice_strip(volume: Volume, explanation: SeriesExplanation) -> Strip:
     count = min(STRIP_SLICES, depth)
     indices = ((np.arange(count) + 0.5) * depth / count).astype(int)
     pictures = [
-        _resized(_grey(_body(volume, explanation, np.asarray(volume.hu[index]))), volume, _STRIP_WIDTH)
+        _resized(overlay(_body(volume, explanation, np.asarray(volume.hu[index])), None)[..., 0], volume, _STRIP_WIDTH)
         for index in indices
     ]
     return np.concatenate([np.asarray(picture) for picture in pictures], axis=1)
@@ -87,7 +87,7 @@ def curve_figure(told: TargetExplanation, explanation: SeriesExplanation, strip:
         _draw_strip(above, strip, depth)
         for number, (method, curve) in enumerate(told.curves.items()):
             relative = explanation.grid.curve(curve / (np.abs(curve).max() or 1.0))
-            is_ranking = method == RANKING
+            is_ranking = method == explanation.ranked_by
             if is_ranking:
                 axes.fill_between(numbers, 0, np.clip(relative, 0, None), color=COLORS[1], alpha=0.25, linewidth=0)
             style: dict[str, Any] = {"linewidth": 1.8 if is_ranking else 1.0, "linestyle": "-" if is_ranking else "--"}
@@ -108,7 +108,7 @@ def key_slice_figure(volume: Volume, explanation: SeriesExplanation, target: str
     """Show a key slice with the activation over it, cut to what the networks were prepared from."""
     coloured = _body(volume, explanation, key_slice_picture(volume, explanation, target, key))
     picture = _resized(coloured, volume, _PICTURE_WIDTH)
-    ImageDraw.Draw(picture).text((6, picture.height // 2 - 6), "R", fill=(230, 159, 0))
+    mark_right(picture)
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=_QUALITY)
     source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -116,7 +116,8 @@ def key_slice_figure(volume: Volume, explanation: SeriesExplanation, target: str
     name = f"slice {place.index + 1} of {volume.hu.shape[0]}"
     instance = "" if place.instance_number is None else f", instance {place.instance_number}"
     caption = f"{key.rank}: {name}{instance}, z = {place.position_mm[2]:.0f} mm, attribution {key.attribution:+.2f}"
-    return Figure(source, f"{target}, key slice {key.rank}: {name} with activation", caption.replace("-", "−"))
+    alt = f"{target}, key slice {key.rank}: {name}" + (" with activation" if explanation.has_maps else "")
+    return Figure(source, alt, caption.replace("-", "−"))
 
 
 def _draw_strip(axes: Axes, strip: Strip, depth: int) -> None:
@@ -135,14 +136,7 @@ def _body(volume: Volume, explanation: SeriesExplanation, plane: Num[np.ndarray,
     return plane[rows, max(0, int(w0)) : min(width, int(np.ceil(w1)))]
 
 
-def _grey(hu: Num[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
-    shares: Float32[np.ndarray, "H W"] = window_hu(hu, *WINDOW_HU)
-    return np.rint(255 * shares).astype(np.uint8)
-
-
 def _resized(picture: UInt8[np.ndarray, "H W *channels"], volume: Volume, width: int) -> Image.Image:
     """Bring a picture to a width, with the true ratio of its sides."""
-    rows, columns = picture.shape[:2]
-    _, row_mm, column_mm = volume.spacing_mm
-    height = max(1, round(width * rows * row_mm / (columns * column_mm)))
-    return Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    square = to_square_pixels(picture, volume, 1)
+    return square.resize((width, max(1, round(width * square.height / square.width))), Image.Resampling.BILINEAR)

@@ -21,11 +21,12 @@ class SourceSlice:
     """Where a slice that the networks saw lies in its source.
 
     Args:
-        position: Of its middle, in source slices; 0 is the centre of the first one.
+        position: Of its middle, in source slices; 0 is the centre of the first one. It may lie outside, in added air.
         index: The source slice that is nearest to it, 0 is the first, the most superior.
         instance_number: Of that slice's DICOM file or frame, None where it is unknown.
         instance_uid: SOP instance UID of that file, empty where it is unknown.
-        position_mm: LPS position of the centre of that slice's first voxel, millimetres.
+        position_mm: LPS position of the centre of that slice's first voxel by the volume's affine, millimetres; where
+            slices stand unevenly, only about.
     """
 
     position: float
@@ -80,9 +81,13 @@ class SourceGrid:
     def curve(self, values: Float[np.ndarray, " S"]) -> Float[np.ndarray, " Z"]:
         """Bring one value a slice to the source slices, linearly in between; NaN where the networks saw nothing."""
         z = np.arange(self.shape[0])
-        start, stop = self.span[:2]
-        inside = (z + 0.5 >= start) & (z + 0.5 <= stop)
+        inside = [self.sees(index) for index in range(self.shape[0])]
         return np.where(inside, np.interp(z, self.positions(), values), np.nan)
+
+    def sees(self, index: int) -> bool:
+        """Tell whether the middle of a source slice lies in what the networks were prepared from."""
+        start, stop = self.span[:2]
+        return bool(start <= index + 0.5 <= stop)
 
     def plane(self, heat: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "H W"]:
         """Bring a map of the crop to the source's pixels, bilinearly; 0 outside the crop."""
@@ -113,10 +118,15 @@ class SourceGrid:
     def _weights(self, axis: int, count: int) -> Float32[np.ndarray, "source cells"]:
         low, step = self._interval(axis)
         places = (np.arange(self.shape[axis + 1]) + 0.5 - low) / (step * self.crop)  # 0…1 over the crop
-        cells = np.clip(places * count - 0.5, 0, count - 1)
-        weights = np.clip(1 - np.abs(cells[:, None] - np.arange(count)), 0, None)
+        weights = cell_weights(places, count)
         weights[(places < 0) | (places > 1)] = 0
-        return weights.astype(np.float32)
+        return weights
+
+
+def cell_weights(places: Float[np.ndarray, " places"], count: int) -> Float32[np.ndarray, "places cells"]:
+    """Return linear weights of `count` cells that fill 0…1, at places in it; near the ends that of the outer cell is 1."""
+    cells = np.clip(places * count - 0.5, 0, count - 1)
+    return np.clip(1 - np.abs(cells[:, None] - np.arange(count)), 0, None).astype(np.float32)
 
 
 def source_slices(volume: Volume, grid: SourceGrid) -> tuple[SourceSlice, ...]:

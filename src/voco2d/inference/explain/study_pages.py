@@ -1,24 +1,29 @@
 """Gathers explanations while studies are graded, and turns each study into a page and a JSON text."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Final
 
+from voco2d.inference.explain.explain_study import (
+    ExplainedSeries,
+    ExplainedStudy,
+    SeriesKey,
+    explain_safely,
+    series_key,
+)
 from voco2d.inference.explain.explainer import KEY_SLICES, Explainer
 from voco2d.inference.explain.explanation import SeriesExplanation
 from voco2d.inference.explain.page import SeriesView, study_sections
 from voco2d.inference.explain.page_figures import curve_figure, key_slice_figure, slice_strip
-from voco2d.inference.predictor import Predictor, ReadOut, failure_reason
+from voco2d.inference.predictor import Predictor, ReadOut
 from voco2d.inference.report_page import Figure, write_report
-from voco2d.inference.results import NOTICE, SeriesResult, StudyResult
+from voco2d.inference.results import SeriesResult, StudyResult
 from voco2d.io.volume import Volume
 from voco2d.logs import wordless
 from voco2d.quality.measure import measure
 
 TITLE: Final = "Abdominal injuries: one study"
 
-_Key = tuple[str, str, str]
 _log = logging.getLogger(__name__)
 
 
@@ -26,35 +31,34 @@ class StudyPages:
     """Explains the series of a predictor as they are graded.
 
     Args:
-        predictor: Loaded, of the torch engine; give `look` to its `predict` or `predict_studies`.
-        key_slices: How many a target at most.
+        predictor: Loaded; give `look` to its `predict` or `predict_studies`.
+        key_slices: How many a target at most, at least 1.
 
     Raises:
-        UsageError: Captum is not installed.
-        ConfigError: The engine gives no gradients.
+        UsageError: The engine is torch, and Captum is not installed.
+        ConfigError: `key_slices` is below 1.
     """
 
     def __init__(self, predictor: Predictor, key_slices: int = KEY_SLICES) -> None:
         self._predictor = predictor
         self._explainer = Explainer(predictor, key_slices)
-        self._views: dict[_Key, SeriesView] = {}
+        self._views: dict[SeriesKey, SeriesView] = {}
+
+    @property
+    def gives_maps(self) -> bool:
+        """Whether there will be maps in the plane."""
+        return self._explainer.gives_maps
 
     def look(self, volume: Volume, seen: ReadOut, result: SeriesResult) -> None:
         """Explain a series and draw what its page shows; a failure costs the explanation and never the answer."""
-        flags: tuple[str, ...] = ()
-        try:
-            told = str(measure(volume, seen.prepared)["flags"])
-            flags = tuple(told.split(";")) if told else ()
-            explanation = self._explainer.explain_result(volume, seen, result)
-            view = SeriesView(explanation, _figures(volume, explanation), flags)
-        except Exception as error:  # whatever a strange scan makes a library raise
-            _log.debug("%s", wordless(error))
-            view = SeriesView(flags=flags, error=failure_reason(error))
-        self._views[_key(result)] = view
+        explanation, figures, error = explain_safely(
+            self._explainer, volume, seen, result, lambda told: _figures(volume, told)
+        )
+        self._views[series_key(result)] = SeriesView(explanation, figures, _flags(volume, seen), error)
 
     def views(self, study: StudyResult) -> list[SeriesView | None]:
         """Return what was gathered of each series of a study, None for one that could not be prepared."""
-        return [self._views.get(_key(entry)) for entry in study.series]
+        return [self._views.get(series_key(entry)) for entry in study.series]
 
     def write_page(self, out: Path, study: StudyResult) -> None:
         """Write the page of a study: one HTML file that asks for nothing else and names nobody.
@@ -65,15 +69,21 @@ class StudyPages:
         write_report(out, TITLE, study_sections(study, self.views(study), self._predictor))
 
     def explanation_text(self, study: StudyResult) -> str:
-        """Write the explanations of a study's series as JSON; it holds series UIDs and instance UIDs, no patient."""
-        series = [
-            {"series_id": entry.series_id, "status": entry.status, "reason": reason}
-            if view is None or view.explanation is None
-            else view.explanation.to_tree()
+        """Write the explanations of a study's series as JSON, see `ExplainedStudy.to_json`."""
+        told = [
+            ExplainedSeries(error=entry.reason) if view is None else ExplainedSeries(view.explanation, error=view.error)
             for entry, view in zip(study.series, self.views(study), strict=True)
-            for reason in [entry.reason if view is None else view.error]
         ]
-        return json.dumps({"notice": NOTICE, "series": series}, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        return ExplainedStudy(study, tuple(told)).to_json()
+
+
+def _flags(volume: Volume, seen: ReadOut) -> tuple[str, ...]:
+    try:
+        told = str(measure(volume, seen.prepared)["flags"])
+    except Exception as error:  # whatever a strange scan makes a library raise
+        _log.debug("%s", wordless(error))
+        return ()
+    return tuple(told.split(";")) if told else ()
 
 
 def _figures(volume: Volume, explanation: SeriesExplanation) -> dict[str, tuple[Figure, ...]]:
@@ -85,7 +95,3 @@ def _figures(volume: Volume, explanation: SeriesExplanation) -> dict[str, tuple[
         )
         for name, told in explanation.targets.items()
     }
-
-
-def _key(result: SeriesResult) -> _Key:
-    return result.patient_id, result.study_id, result.series_id
