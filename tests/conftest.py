@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from voco2d.cli import main
 from voco2d.config import to_tree
+from voco2d.inference.predictor import Predictor
+from voco2d.inference.runtime import Models
+from voco2d.inference.settings import ModelSettings
+from voco2d.inference.torch_runtime import TorchRuntime
+from voco2d.models.aggregators import AggregatorArgs, MaxAggregator
 from voco2d.models.checkpoint import save_weights
 from voco2d.models.classifier import CLASSIFIER_KIND, Classifier, ClassifierArgs
 from voco2d.preprocessing.preprocess import PreprocessArgs
@@ -62,5 +68,40 @@ def make_run() -> Callable[[Path], Path]:
         folder.mkdir(parents=True)
         save_weights(folder / "fold_0.safetensors", Classifier(network).eval().state_dict(), metadata)
         return folder
+
+    return make
+
+
+class Brightness(nn.Module):
+    """A backbone of one feature: by how much cells of 4 x 4 pixels are brighter than soft tissue."""
+
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        return (nn.functional.avg_pool2d(slices, 4) - 0.5).relu()
+
+
+@pytest.fixture(scope="session")
+def bright_classifier() -> Classifier:
+    """Make a network that grades any target by the brightest slice, so that everyone knows what it must look at."""
+    network = Classifier(ClassifierArgs(backbone="test_efficientnet", aggregator="max")).eval()
+    network.backbone = Brightness()
+    network.aggregator = MaxAggregator(1, AggregatorArgs())
+    for name, target in TARGETS.items():
+        head = nn.Linear(1, len(target.classes))
+        nn.init.zeros_(head.bias)
+        head.weight.data = torch.arange(len(target.classes), dtype=torch.float32)[:, None] * 50
+        network.heads[name] = head
+    return network.requires_grad_(requires_grad=False)
+
+
+@pytest.fixture(scope="session")
+def bright_predictor(bright_classifier: Classifier) -> Callable[..., Predictor]:
+    """Make a predictor of that network alone, without gates."""
+
+    def make(preprocess: PreprocessArgs | None = None, readout: ReadoutArgs | None = None) -> Predictor:
+        settings = ModelSettings(
+            preprocess=preprocess or PreprocessArgs(size=(20, 48, 48)), readout=readout or ReadoutArgs(20, 40)
+        )
+        runtime = TorchRuntime(bright_classifier, torch.device("cpu"), "fp32", "bright", "0" * 64, None)
+        return Predictor(Models([runtime], settings), gates="off")
 
     return make

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from highdicom.sr import srread
 
 PROGRAMS = {"Orthanc": "/usr/sbin/Orthanc", "storescu": "/usr/bin/storescu", "dciodvfy": "/usr/bin/dciodvfy"}
 """By path: pynetdicom installs a `storescu` of its own."""
@@ -133,12 +134,18 @@ def test_a_report_comes_back_into_the_study_even_if_the_node_is_killed_before_it
     node.kill()
     node.wait(30)
     start_node()
-    _wait(lambda: {"SR", "DOC"} <= set(_series(archive)))
+    _wait(lambda: {"SR", "DOC", "OT"} <= set(_series(archive)) and len(_series(archive)["OT"]["Instances"]) == 5)
     series = _series(archive)
     assert {entry["ParentStudy"] for entry in series.values()} == {study}
+    images = series["CT"]["Instances"]
     (instance,) = series["SR"]["Instances"]
     report = tmp_path / "sr.dcm"
     report.write_bytes(archive.ask(f"/instances/{instance}/file"))
+    stored = {json.loads(archive.ask(f"/instances/{name}"))["MainDicomTags"]["SOPInstanceUID"] for name in images}
+    groups = srread(report).content.get_image_measurement_groups()
+    for group in groups:
+        assert {str(image.referenced_sop_instance_uid) for image in group.source_images} <= stored
+        assert group.source_images
     verdict = subprocess.run([PROGRAMS["dciodvfy"], "-new", report], capture_output=True, text=True, check=False)
     assert "Error" not in verdict.stderr
     told = (

@@ -2,8 +2,13 @@
 
 import argparse
 import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from voco2d.errors import UsageError
+from voco2d.inference.explain.explainer import Explainer
+from voco2d.inference.explain.explanation import NO_MAPS
 from voco2d.inference.predictor import STORED, Predictor
 from voco2d.inference.results import NOTICE
 from voco2d.service.answer import answer
@@ -38,20 +43,23 @@ def run(options: argparse.Namespace) -> int:
     )
     filters = dict(_filter(text) for text in options.query)
     predictor = Predictor.load(options.model, device=options.device, gates=options.gates, calibration=STORED)
+    explainer = _explainer(options.explain, predictor)
     spool = Spool(options.spool, int(args.most_gb * 1e9))
     try:
-        return _serve(args, spool, predictor, options, filters)
+        return _serve(args, spool, partial(answer, predictor, pdf=args.pdf, explainer=explainer), options, filters)
     finally:
         spool.close()
 
 
 def _serve(
-    args: NodeArgs, spool: Spool, predictor: Predictor, options: argparse.Namespace, filters: dict[str, str]
+    args: NodeArgs,
+    spool: Spool,
+    grade: Callable[[Path, int], dict[str, bytes]],
+    options: argparse.Namespace,
+    filters: dict[str, str],
 ) -> int:
     audit = Audit(spool.folder / "audit.jsonl")
-    worker = Worker(
-        args, spool, audit, lambda digest, version: answer(predictor, spool.images(digest), version, args.pdf)
-    )
+    worker = Worker(args, spool, audit, lambda digest, version: grade(spool.images(digest), version))
     left = spool.ledger.recover()
     if left:
         print(f"{left} studies were being graded when the node last ended; they are begun again", flush=True)
@@ -75,6 +83,27 @@ def _serve(
     )
     print(f"studies and results: {told}")
     return 0
+
+
+def _explainer(wanted: bool | None, predictor: Predictor) -> Explainer | None:
+    """Prepare to explain, where that is asked for; without a word about it, where it costs little and gives maps.
+
+    Raises:
+        UsageError: It is asked for, the engine is torch, and Captum is not installed.
+    """
+    if wanted is False:
+        return None
+    try:
+        explainer = Explainer(predictor)
+    except UsageError as error:
+        if wanted:
+            raise
+        print(f"reports will name no key slices: {error}", flush=True)
+        return None
+    if not explainer.gives_maps:
+        print(f"{'key slices without colours' if wanted else 'no key slices unless --explain'}: {NO_MAPS}", flush=True)
+        return explainer if wanted else None
+    return explainer
 
 
 def _filter(text: str) -> tuple[str, str]:

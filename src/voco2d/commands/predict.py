@@ -100,15 +100,17 @@ def _pages(folder: Path | None, predictor: Predictor) -> "StudyPages | None":
     """Prepare to explain, where that is asked for.
 
     Raises:
-        UsageError: The engine is torch and Captum is not installed, or the folder for pages is a file.
+        UsageError: A package that pages need is not installed, or the folder for pages is a file.
     """
     if folder is None:
         return None
     if folder.is_file():
         raise UsageError(f"{folder} is a file; --explain names a folder for pages")
-    from voco2d.inference.explain.explanation import NO_MAPS
-    from voco2d.inference.explain.study_pages import StudyPages
-
+    try:
+        from voco2d.inference.explain.explanation import NO_MAPS
+        from voco2d.inference.explain.study_pages import StudyPages
+    except ModuleNotFoundError as error:  # an ONNX package is run where voco2d's own dependencies are left out
+        raise UsageError(f"--explain needs {error.name}, which is not installed; pip install voco2d") from error
     pages = StudyPages(predictor)
     if not pages.gives_maps:
         print(f"key slices only: {NO_MAPS}")

@@ -35,6 +35,11 @@ def listen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
     parser.add_argument("--tls-authorities", type=Path, metavar="PEM", help="callers must show a certificate of theirs")
     parser.add_argument("--pdf", action="store_true", help="send a page as encapsulated PDF too")
+    parser.add_argument(
+        "--explain",
+        action=argparse.BooleanOptionalAction,
+        help="key slices in reports and key images (default: for a run of torch, where Captum is installed)",
+    )
     parser.add_argument("--gates", choices=("refuse", "flag", "off"), default="refuse", help="as of `predict`")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     parser.add_argument("--once", action="store_true", help="end when nothing is left to answer and to send")

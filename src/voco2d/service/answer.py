@@ -1,28 +1,27 @@
 """Grades a received study and writes its answer as DICOM objects."""
 
 import io
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from voco2d.inference.explain.explain_study import Explanations
+from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.predictor import Predictor
-from voco2d.inference.results import SeriesResult, StudyResult
 from voco2d.service.key_image import encapsulated_pdf, key_images
+from voco2d.service.key_slices import find_key_slices, foremost
 from voco2d.service.result_page import result_page
 from voco2d.service.structured_report import structured_report
-from voco2d.service.study_files import KeySlice, StudyFiles, read_headers
-
-Explain = Callable[[Path, StudyResult, StudyFiles], Sequence[KeySlice]]
-"""Finds the slices that speak for each target: folder of the images, answer, and the series it is about."""
+from voco2d.service.study_files import read_headers
 
 RESULT_NAME = "result.json"
+EXPLANATION_NAME = "explanation.json"
 REPORT_NAME = "report.dcm"
 
 
 def answer(
-    predictor: Predictor, folder: Path, version: int, pdf: bool, explain: Explain | None = None
+    predictor: Predictor, folder: Path, version: int, pdf: bool, explainer: Explainer | None = None
 ) -> dict[str, bytes]:
     """Grade the study in a folder and write what is sent back.
 
@@ -31,19 +30,24 @@ def answer(
         folder: Images of one study.
         version: How often it grew after it was answered, from 1.
         pdf: Whether a page goes with the report.
-        explain: Finds key slices; without it the report names none.
+        explainer: Of that predictor; without it the report names no key slices.
 
     Returns:
-        File name → content: the answer as JSON, the report, key images, the page.
+        File name → content: the answer and its explanation as JSON, the report, key images, the page.
 
     Raises:
         ReadError: There is nothing in the folder that could be graded, or images of several studies.
     """
-    result = predictor.predict(folder)
-    files = read_headers(folder, _foremost(result).series_id, version)
-    key_slices = list(explain(folder, result, files)) if explain is not None and result.probabilities else []
+    explanations = None if explainer is None else Explanations(explainer)
+    result = predictor.predict(folder, None if explanations is None else explanations.look)
+    chosen = foremost(result)
+    files = read_headers(folder, result.series[chosen].series_id, version)
+    explained = None if explanations is None else explanations.of(result)
+    key_slices = [] if explained is None else find_key_slices(explained.series[chosen], files)
     report = structured_report(result, files, key_slices, [runtime.sha256 for runtime in predictor.models.runtimes])
     written = {RESULT_NAME: result.to_json().encode(), REPORT_NAME: to_bytes(report)}
+    if explained is not None:
+        written[EXPLANATION_NAME] = explained.to_json().encode()
     for number, image in enumerate(key_images(files, key_slices), start=1):
         written[f"key{number:02}.dcm"] = to_bytes(image)
     if pdf:
@@ -58,8 +62,3 @@ def to_bytes(dataset: Dataset) -> bytes:
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
-
-
-def _foremost(result: StudyResult) -> SeriesResult:
-    """Return the series that references point into: the first that was assessed, else the first."""
-    return next((entry for entry in result.series if entry.is_assessed), result.series[0])

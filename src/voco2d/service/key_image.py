@@ -54,7 +54,7 @@ def key_images(files: StudyFiles, key_slices: Sequence[KeySlice]) -> Iterator[Da
         )
         image.SeriesDescription = _DESCRIPTION
         image.Laterality = ""
-        image.ImageComments = f"{entry.target}: attribution over the slice, research use only"
+        image.ImageComments = f"{entry.target}: slice that speaks most for an injury, research use only"
         yield image
 
 

@@ -115,7 +115,7 @@ def _findings(
 ) -> "Iterator[MeasurementsAndQualitativeEvaluations]":
     probabilities, intervals = result.probabilities or {}, result.intervals or {}
     for target in TARGETS.values():
-        images = [_image(sr, files, entry.instance) for entry in key_slices if entry.target == target.name]
+        images = [_image(sr, files, entry.instance, entry.frame) for entry in key_slices if entry.target == target.name]
         for grade, column in zip(target.classes[1:], target.columns[1:], strict=True):
             measurements = [_probability(sr, probabilities[column])]
             for kind, end in zip(_ENDS, intervals.get(column, ()), strict=False):
@@ -151,6 +151,7 @@ def _probability(sr: Any, value: float, derivation: Code | None = None) -> Any:
     return sr.Measurement(name=_PROBABILITY, value=round(float(value), 6), unit=_NO_UNIT, derivation=derivation)
 
 
-def _image(sr: Any, files: StudyFiles, instance: str) -> Any:
+def _image(sr: Any, files: StudyFiles, instance: str, frame: int | None = None) -> Any:
     header = files.header(instance)
-    return sr.SourceImageForMeasurementGroup(str(header.SOPClassUID), instance)
+    frames = None if frame is None else [frame]
+    return sr.SourceImageForMeasurementGroup(str(header.SOPClassUID), instance, frames)

@@ -24,12 +24,14 @@ class KeySlice:
     Args:
         target: Name of the target.
         instance: Its SOP instance UID.
-        picture: (H, W, 3) uint8 PNG of the slice with its overlay, or empty.
+        picture: PNG of the slice with its overlay, or empty.
+        frame: Number of the frame from 1 where the instance has several.
     """
 
     target: str
     instance: str
     picture: bytes = b""
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,18 @@ class StudyFiles:
     def study_uid(self) -> str:
         """Study instance UID."""
         return str(self.first.StudyInstanceUID)
+
+    def __contains__(self, instance: str) -> bool:
+        """Tell whether there is an image of that SOP instance UID."""
+        return instance in self._by_uid
+
+    def is_multiframe(self, instance: str) -> bool:
+        """Tell whether an image has several frames.
+
+        Raises:
+            KeyError: It is not of this series.
+        """
+        return int(self.header(instance).get("NumberOfFrames") or 1) > 1
 
     def header(self, instance: str) -> Dataset:
         """Return the header of an image.

@@ -124,7 +124,7 @@ class SourceGrid:
 
 
 def cell_weights(places: Float[np.ndarray, " places"], count: int) -> Float32[np.ndarray, "places cells"]:
-    """Return linear weights of `count` cells that fill 0…1, at places in it; near the ends that of the outer cell is 1."""
+    """Return linear weights, at places in 0…1, of `count` cells that fill it; at its ends only the last cell counts."""
     cells = np.clip(places * count - 0.5, 0, count - 1)
     return np.clip(1 - np.abs(cells[:, None] - np.arange(count)), 0, None).astype(np.float32)
 
