@@ -72,11 +72,14 @@ def make_run() -> Callable[[Path], Path]:
     return make
 
 
+WINDOW_HU = (1000.0, 3000.0)
+
+
 class Brightness(nn.Module):
-    """A backbone of one feature: by how much cells of 4 x 4 pixels are brighter than soft tissue."""
+    """A backbone of one feature: how bright cells of 4 x 4 pixels are."""
 
     def forward(self, slices: torch.Tensor) -> torch.Tensor:
-        return (nn.functional.avg_pool2d(slices, 4) - 0.5).relu()
+        return (nn.functional.avg_pool2d(slices, 4) - 0.05).relu()
 
 
 @pytest.fixture(scope="session")
@@ -95,11 +98,12 @@ def bright_classifier() -> Classifier:
 
 @pytest.fixture(scope="session")
 def bright_predictor(bright_classifier: Classifier) -> Callable[..., Predictor]:
-    """Make a predictor of that network alone, without gates."""
+    """Make a predictor of that network alone, without gates; its window begins above bone."""
 
     def make(preprocess: PreprocessArgs | None = None, readout: ReadoutArgs | None = None) -> Predictor:
         settings = ModelSettings(
-            preprocess=preprocess or PreprocessArgs(size=(20, 48, 48)), readout=readout or ReadoutArgs(20, 40)
+            preprocess=preprocess or PreprocessArgs(size=(20, 48, 48)),
+            readout=readout or ReadoutArgs(20, 40, WINDOW_HU),
         )
         runtime = TorchRuntime(bright_classifier, torch.device("cpu"), "fp32", "bright", "0" * 64, None)
         return Predictor(Models([runtime], settings), gates="off")

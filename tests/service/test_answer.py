@@ -28,9 +28,9 @@ def marked_study(hospital_study, tmp_path_factory):
     shutil.copytree(hospital_study, folder)
     path = sorted(folder.iterdir(), key=lambda path: int(dcmread(path, stop_before_pixels=True).InstanceNumber))[MARKED]
     dataset = dcmread(path)
-    dataset.decompress()
+    dataset.decompress(generate_instance_uid=False)
     pixels = dataset.pixel_array.copy()
-    pixels[26:34, 36:44] = (2500 - float(dataset.RescaleIntercept)) / float(dataset.RescaleSlope)
+    pixels[26:34, 36:44] = (3000 - float(dataset.RescaleIntercept)) / float(dataset.RescaleSlope)
     dataset.PixelData = pixels.tobytes()
     dataset.save_as(path)
     return folder, str(dataset.SOPInstanceUID)

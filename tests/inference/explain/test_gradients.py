@@ -16,28 +16,31 @@ def _score(network, vectors, target):
 
 @pytest.fixture(scope="module")
 def slices():
-    return np.random.default_rng(0).random((SLICES, 1, 64, 64), dtype=np.float32)
+    levels = np.linspace(0.2, 1, SLICES, dtype=np.float32)[:, None, None, None]
+    return levels * np.random.default_rng(0).random((SLICES, 1, 64, 64), dtype=np.float32)
 
 
 @pytest.fixture(scope="module", params=["lstm", "attention", "mean", "transformer"])
 def explained(request, slices):
-    """An untrained network, its slices' vectors, and what was found."""
+    """A network that fits these slices' statistics, their vectors, and what was found."""
     torch.manual_seed(1)
     network = Classifier(ClassifierArgs(backbone="test_efficientnet", aggregator=request.param, hidden=16)).eval()
-    for head in network.heads.values():
-        head.weight.data *= 20  # an untrained network hardly looks at its input
+    with torch.no_grad():
+        for _ in range(20):  # an untrained network hardly looks at its input before its batch norm fits
+            network.backbone.train()(torch.from_numpy(slices))
+    network.eval()
     with torch.no_grad():
         vectors = network.slice_features(torch.from_numpy(slices)[None])
     return request.param, network, vectors, find_evidence(network, slices)
 
 
 def test_integrated_gradients_sum_to_what_the_scan_differs_from_its_mean_slices(explained):
-    _, network, vectors, found = explained
+    name, network, vectors, found = explained
     with torch.no_grad():
         rise = _score(network, vectors, "liver") - _score(
             network, vectors.mean(dim=1, keepdim=True).expand_as(vectors), "liver"
         )
-    assert abs(rise) > 1e-3
+    assert abs(rise) > 1e-3 or name == "mean"  # the mean of mean slices is the mean of the slices
     assert found["liver"].curves[INTEGRATED_GRADIENTS].sum() == pytest.approx(rise, rel=0.03, abs=1e-4)
 
 
@@ -89,7 +92,7 @@ def test_the_same_scan_gives_the_same_bytes(explained, slices):
 
 
 def test_the_slice_that_decides_is_found_by_every_method(bright_classifier):
-    slices = np.full((SLICES, 1, 16, 16), 0.4, np.float32)
+    slices = np.zeros((SLICES, 1, 16, 16), np.float32)
     slices[6, 0, 8:12, 4:8] = 1
     for evidence in find_evidence(bright_classifier, slices).values():
         for curve in evidence.curves.values():

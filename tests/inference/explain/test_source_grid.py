@@ -12,15 +12,22 @@ from voco2d.io.orientation import swap_lps_ras
 from voco2d.preprocessing.preprocess import PreprocessArgs, prepare_volume
 from voco2d.preprocessing.readout import ReadoutArgs
 
+WINDOW_HU = (1000.0, 3000.0)
 CELL_MM = 4 * 3.0
 """A cell of the maps: four prepared pixels of at most 3 mm."""
 
 PREPARED = {
-    "body crop": (PreprocessArgs(size=(20, 48, 48)), ReadoutArgs(20, 40)),
-    "whole volume": (PreprocessArgs(size=(32, 56, 40), body_crop=False), ReadoutArgs(16, 40)),
-    "resampled and padded": (PreprocessArgs(size=(48, 56, 56), spacing_mm=(4.0, 2.5, 2.5)), ReadoutArgs(48, 52)),
-    "resampled and cropped": (PreprocessArgs(size=(24, 40, 40), spacing_mm=(4.0, 2.5, 2.5)), ReadoutArgs(24, 40)),
-    "neighbours": (PreprocessArgs(size=(20, 48, 48)), ReadoutArgs(10, 40, neighbours=1)),
+    "body crop": (PreprocessArgs(size=(20, 48, 48)), ReadoutArgs(20, 40, WINDOW_HU)),
+    "whole volume": (PreprocessArgs(size=(32, 56, 40), body_crop=False), ReadoutArgs(16, 40, WINDOW_HU)),
+    "resampled and padded": (
+        PreprocessArgs(size=(48, 56, 56), spacing_mm=(4.0, 2.5, 2.5)),
+        ReadoutArgs(48, 52, WINDOW_HU),
+    ),
+    "resampled and cropped": (
+        PreprocessArgs(size=(24, 40, 40), spacing_mm=(4.0, 2.5, 2.5)),
+        ReadoutArgs(24, 40, WINDOW_HU),
+    ),
+    "neighbours": (PreprocessArgs(size=(20, 48, 48)), ReadoutArgs(10, 40, WINDOW_HU, neighbours=1)),
 }
 
 

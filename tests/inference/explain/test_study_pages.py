@@ -15,7 +15,9 @@ from voco2d.targets import TARGETS
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
-    args = PhantomArgs(size=64, mean_slices=14, masks=False, hospital=True, workers=1, two_series_share=0)
+    args = PhantomArgs(
+        size=64, mean_slices=14, masks=False, hospital=True, workers=1, two_series_share=0.0, incomplete_share=0.0
+    )
     write_cohort(folder, 1, 3, args)
     return folder / "train_images"
 
@@ -57,7 +59,7 @@ def test_a_page_of_another_engine_says_why_there_are_no_colours(mean_predictor, 
 
 
 def test_a_page_of_a_refused_scan_has_the_reason_and_no_number(mean_predictor, marked_scan, tmp_path):
-    study, page = _page(mean_predictor(), marked_scan(), tmp_path / "page.html")
+    study, page = _page(mean_predictor(gates="refuse"), marked_scan(), tmp_path / "page.html")
     assert study.status == "not_assessed"
     assert study.series[0].findings[0].text.split(";")[0][:30] in page
     assert "injury 0." not in page

@@ -19,8 +19,6 @@ HIDDEN_SLICES: Final = "hidden_slices"
 
 WINDOW: Final = 3
 """Slices that are hidden at a time: one alone is often like its neighbours, which then say the same."""
-STRIDE: Final = 2
-"""Slices from one window of `HIDDEN_SLICES` to the next; each costs a look at the whole volume."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,9 @@ def hide_slices(runtimes: Sequence[Runtime], slices: Slices) -> list[dict[str, E
     """Ask networks again and again with a few slices hidden, which any engine can answer.
 
     `WINDOW` neighbouring slices are replaced by the mean of all slices of the volume; a slice's value is by how much
-    the log-odds fall, the mean over the windows that it lies in. All networks are asked about one window before the
-    next, as engines that compute them together want it.
+    the log-odds fall, the mean over the windows that it lies in. Windows reach beyond the ends, so that every slice
+    lies in as many. All networks are asked about one window before the next, as engines that compute them together
+    want it.
 
     Args:
         runtimes: The networks.
@@ -66,18 +65,15 @@ def hide_slices(runtimes: Sequence[Runtime], slices: Slices) -> list[dict[str, E
     mean = slices.mean(axis=0)
     whole = [log_odds(runtime.logits(slices)) for runtime in runtimes]
     falls = [{name: np.zeros(count) for name in TARGETS} for _ in runtimes]
-    times = np.zeros(count)
-    last = max(0, count - WINDOW)
-    for start in sorted({*range(0, last, STRIDE), last}):
-        window = slice(start, start + WINDOW)
+    for start in range(1 - WINDOW, count):
+        window = slice(max(0, start), start + WINDOW)
         hidden = slices.copy()
         hidden[window] = mean
-        times[window] += 1
         for runtime, before, fall in zip(runtimes, whole, falls, strict=True):
             after = log_odds(runtime.logits(hidden))
             for name in TARGETS:
                 fall[name][window] += before[name] - after[name]
-    return [{name: Evidence({HIDDEN_SLICES: total / times}) for name, total in fall.items()} for fall in falls]
+    return [{name: Evidence({HIDDEN_SLICES: total / WINDOW}) for name, total in fall.items()} for fall in falls]
 
 
 def log_odds(logits: Mapping[str, Float32[np.ndarray, " _"]]) -> dict[str, float]:

@@ -109,7 +109,7 @@ def mean_heat(maps: Sequence[Float32[np.ndarray, "S _ _"]]) -> Float32[np.ndarra
     """Average the maps of several networks, each divided by its own maximum; sizes are brought to the largest."""
     size = (max(heat.shape[1] for heat in maps), max(heat.shape[2] for heat in maps))
     total = np.mean([_resized(_relative(heat), size) for heat in maps], axis=0, dtype=np.float32)
-    return _relative(total)
+    return _relative(np.asarray(total))
 
 
 def _relative(heat: Float32[np.ndarray, "S h w"]) -> Float32[np.ndarray, "S h w"]:

@@ -152,8 +152,8 @@ class SeriesExplanation:
         columns = [np.interp(places, self.grid.depths, cell) for cell in cells.T]
         heat = np.stack(columns, axis=1).reshape(depth, *weighted.shape[1:]).astype(np.float32)
         affine = swap_lps_ras(self.grid.heat_affine_lps((heat.shape[1], heat.shape[2])))
-        image = nibabel.Nifti1Image(heat, affine)
-        image.header.set_xyzt_units("mm")
+        image = nibabel.Nifti1Image(heat, affine)  # type: ignore[no-untyped-call]
+        image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
         return image
 
     def _weighted(self, target: str) -> Float32[np.ndarray, "S h w"]:
@@ -161,7 +161,7 @@ class SeriesExplanation:
         curve = np.clip(self.targets[target].curves[self.ranked_by], 0, None)
         weighted = heat * curve[:, None, None].astype(np.float32)
         highest = float(weighted.max())
-        return weighted / np.float32(highest) if highest > 0 else weighted
+        return np.asarray(weighted / np.float32(highest)) if highest > 0 else np.asarray(weighted)
 
     def _heat(self, target: str) -> Float32[np.ndarray, "S h w"]:
         heat = self.targets[target].heat

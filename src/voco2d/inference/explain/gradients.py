@@ -50,7 +50,7 @@ class InjuryScore(nn.Module):
     def of_maps(self, maps: Float[Tensor, "S F h w"]) -> Float[Tensor, "1"]:
         """Score one volume by the backbone's maps of its slices."""
         vectors = self.classifier.pooling(self.maps(maps))
-        return self(rearrange(vectors, "s d -> 1 s d"))
+        return self.forward(rearrange(vectors, "s d -> 1 s d"))
 
     def of_reduced(self, features: Float[Tensor, "B out"]) -> Float[Tensor, " B"]:
         """Score volumes by what the aggregator reduced them to."""

@@ -40,7 +40,7 @@ def overlay(hu: Num[np.ndarray, "H W"], heat: Float32[np.ndarray, "H W"] | None)
         colour = np.asarray(mpl.colormaps[COLOURS](heat), dtype=np.float32)[..., :3]
         opacity = np.where(heat < _FAINTEST, 0, _STRONGEST * heat)[..., None]
         grey = (1 - opacity) * grey + opacity * colour
-    return np.rint(255 * grey).astype(np.uint8)
+    return np.asarray(np.rint(255 * grey), dtype=np.uint8)
 
 
 def key_slice_picture(

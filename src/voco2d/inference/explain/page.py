@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 from voco2d.inference.explain.explanation import NO_MAPS, SeriesExplanation
@@ -142,9 +143,10 @@ def _gates_words(entry: SeriesResult) -> str:
     if entry.gates == "off":
         return "The gates were switched off: nothing was checked."
     flagged = " Findings were only flagged (gates=flag)." if entry.gates == "flag" else ""
-    distance = f" Feature distance to the training data: {_median(entry.distances):.2f} of its limit."
     found = "Findings of the gates are below." if entry.findings else "No gate found anything."
-    return found + flagged + (distance if entry.distances else "")
+    if not entry.distances:
+        return found + flagged
+    return f"{found}{flagged} Feature distance to the training data: {median(entry.distances):.2f} of its limit."
 
 
 def _geometry_words(entry: SeriesResult) -> str:
@@ -175,9 +177,3 @@ def _provenance(predictor: Predictor, views: Sequence[SeriesView | None]) -> Sec
         ("key slices ranked by", ", ".join(sorted(rankings)).replace("_", " ") or "none"),
     ]
     return Section("How this came about", (Table(("what", "value"), tuple(rows)),))
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

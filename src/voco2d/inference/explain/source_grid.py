@@ -126,7 +126,7 @@ class SourceGrid:
 def cell_weights(places: Float[np.ndarray, " places"], count: int) -> Float32[np.ndarray, "places cells"]:
     """Return linear weights, at places in 0…1, of `count` cells that fill it; at its ends only the last cell counts."""
     cells = np.clip(places * count - 0.5, 0, count - 1)
-    return np.clip(1 - np.abs(cells[:, None] - np.arange(count)), 0, None).astype(np.float32)
+    return np.asarray(np.clip(1 - np.abs(cells[:, None] - np.arange(count)), 0, None), dtype=np.float32)
 
 
 def source_slices(volume: Volume, grid: SourceGrid) -> tuple[SourceSlice, ...]:
