@@ -72,7 +72,7 @@ def make_run() -> Callable[[Path], Path]:
     return make
 
 
-WINDOW_HU = (1000.0, 3000.0)
+WINDOW_HU = (1000.0, 2000.0)
 
 
 class Brightness(nn.Module):

@@ -4,7 +4,7 @@
     python benchmarks/attribution/run.py FOLDER
 
 Slices: on which source slices the sign of an injury shows, `image_level_labels.csv` says for bowel and extravasation.
-In the plane: whether the map of the first key slice is highest inside the injured organ, by the organ masks.
+In the plane: how much of a map lies in the injured organ, by the organ masks.
 Results: `results.json`, and `slices.csv` and `planes.csv` with each patient's, beside this file.
 """
 
@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score
 
 from voco2d.data.slice_tables import read_findings
-from voco2d.inference.explain.evidence import HIDDEN_SLICES, hide_slices
+from voco2d.inference.explain.evidence import HIDDEN_SLICES, Evidence, hide_slices
 from voco2d.inference.explain.explainer import Explainer, rank_slices
 from voco2d.inference.explain.explanation import SeriesExplanation
 from voco2d.inference.predictor import Predictor, ReadOut
@@ -41,6 +42,7 @@ USUAL = "usual place"
 """A ranking that sees no scan: how often training patients show the sign at this share of the scan's length."""
 BINS = 20
 KEYS = 3
+BODY_HU = -300
 RESAMPLES = 2000
 
 
@@ -63,11 +65,13 @@ def main() -> None:
         ((volume, seen, told),) = found
         injured = {name: not labels.loc[patient, f"{name}_healthy"] for name in told.targets}
         signs = shown.get((volume.patient_id, volume.series_id), {})
+        asked = any(injured[name] and signs.get(name) for name in FINDINGS)
+        hidden = hide_slices(predictor.models.runtimes, seen.slices)[0] if asked else {}
         slices += [
             {"patient": patient, "target": name, "p": told.targets[name].injury, **row}
             for name in FINDINGS
             if injured[name] and signs.get(name)
-            for row in slice_rows(volume, seen, told, predictor, name, signs[name], usual[name])
+            for row in slice_rows(volume, told, hidden[name], name, signs[name], usual[name])
         ]
         planes += [
             {"patient": patient, "target": name, "p": told.targets[name].injury, **plane_row(work, volume, told, name)}
@@ -99,9 +103,8 @@ def usual_places(work: Path) -> dict[str, NDArray[np.float64]]:
 
 def slice_rows(
     volume: Volume,
-    seen: ReadOut,
     told: SeriesExplanation,
-    predictor: Predictor,
+    hidden: Evidence,
     name: str,
     signs: set[int],
     usual: NDArray[np.float64],
@@ -111,13 +114,12 @@ def slice_rows(
     curves: dict[str, NDArray[np.float64]] = {
         method: told.source_curve(name, method) for method in told.targets[name].curves
     }
-    hidden = hide_slices(predictor.models.runtimes, seen.slices)[0][name].curves[HIDDEN_SLICES]
-    curves[HIDDEN_SLICES] = told.grid.curve(hidden)
+    curves[HIDDEN_SLICES] = told.grid.curve(hidden.curves[HIDDEN_SLICES])
     depth = len(positive)
     curves[USUAL] = usual[(BINS * np.arange(depth) / depth).astype(int)]
     inside = np.isfinite(told.source_curve(name))
     count, total = int(positive[inside].sum()), int(inside.sum())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for method, curve in curves.items():
         if count:
             ranked = rank_slices(np.where(inside, curve, -np.inf), KEYS)
@@ -142,19 +144,28 @@ def chance_average_precision(count: int, total: int) -> float:
 
 
 def plane_row(work: Path, volume: Volume, told: SeriesExplanation, name: str) -> dict[str, Any]:
-    """Tell whether a target's map on its first key slice is highest in the organ; chance is the organ's share of it."""
+    """Tell which share of a map within the body lies in the organ, on the organ's slice of the highest attribution.
+
+    Chance is the organ's share of the body there, as of a map that is even. A second row of numbers tells whether the
+    first key slice shows the organ at all; chance is the share of slices that do.
+    """
     mask = read_mask(work / "unseen" / "segmentations" / f"{volume.series_id}.nii", ORGANS[name])
     organ, _ = to_patient_axes(mask.inside, mask.affine_lps)
     assert organ.shape == volume.hu.shape
-    key = told.targets[name].key_slices[0]
-    heat = told.source_heat(name, key.slice)
-    on_slice = organ[key.source.index]
+    target = told.targets[name]
+    ranking = target.curves[told.ranked_by]
+    shows = [bool(organ[place.index].any()) for place in told.slices]
+    best = int(np.where(shows, ranking, -np.inf).argmax())
+    index = told.slices[best].index
     seen = told.grid.plane(np.ones((1, 1), np.float32)) > 0
+    body = seen & (np.asarray(volume.hu[index]) > BODY_HU)
+    heat = np.where(body, told.source_heat(name, best), 0)
+    total = float(heat.sum())
     return {
-        "hit": bool(on_slice[np.unravel_index(heat.argmax(), heat.shape)]) and bool(heat.any()),
-        "chance_hit": float(on_slice[seen].mean()),
-        "organ_on_slice": bool(on_slice.any()),
-        "chance_organ_on_slice": float(organ.any(axis=(1, 2)).mean()),
+        "heat_in_organ": float(heat[organ[index]].sum()) / total if total > 0 else np.nan,
+        "chance_heat_in_organ": float((organ[index] & body).sum() / body.sum()),
+        "organ_on_slice": shows[target.key_slices[0].slice],
+        "chance_organ_on_slice": float(np.mean(shows)),
     }
 
 
@@ -162,14 +173,14 @@ def write(tables: Mapping[str, pd.DataFrame]) -> None:
     """Average over patients, with 95 % bootstrap intervals by patient."""
     columns = {
         "slices": ("hit", "hit_any", "average_precision"),
-        "planes": ("hit", "organ_on_slice"),
+        "planes": ("heat_in_organ", "organ_on_slice"),
     }
     results: dict[str, Any] = {
         "command": "benchmarks/attribution/run.sh FOLDER",
         "seeds": {"phantoms": 6, "training": 0, "bootstrap": 0},
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, no GPU, torch {torch.__version__}",
         "patients": {"trained on": 240, "explained": int(pd.concat(tables.values())["patient"].nunique())},
-        "interval": f"95 %, {RESAMPLES} bootstrap resamples of patients",
+        "interval": f"95 %; of shares of patients exact, of anything else by {RESAMPLES} bootstrap resamples of patients",
     }
     for kind, table in tables.items():
         by = ["target", "method"] if kind == "slices" else ["target"]
@@ -178,18 +189,26 @@ def write(tables: Mapping[str, pd.DataFrame]) -> None:
                 place = results.setdefault(kind, {}).setdefault(chosen, {}).setdefault("/".join(keys), {})
                 place["patients"] = len(group)
                 for column in columns[kind]:
-                    place[column] = interval(group[column].to_numpy(float))
+                    place[column] = (
+                        proportion(group[column]) if group[column].dtype == bool else interval(group[column])
+                    )
                     place[f"chance_{column}"] = round(float(group[f"chance_{column}"].mean()), 4)
-                    beyond = group[column].astype(float) - group[f"chance_{column}"]
-                    place[f"{column}_above_chance"] = interval(beyond.to_numpy(float))
+                    place[f"{column}_above_chance"] = interval(group[column] - group[f"chance_{column}"])
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def interval(values: NDArray[np.float64]) -> list[float]:
-    """Return the mean, and the ends of its interval; a patient is one value."""
+def interval(column: pd.Series) -> list[float]:
+    """Return the mean and the ends of its bootstrap interval; a patient is one value, those without are left out."""
+    values = column.dropna().to_numpy(float)
     rng = np.random.default_rng(0)
     means = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
     return [round(float(value), 4) for value in (values.mean(), *np.quantile(means, (0.025, 0.975)))]
+
+
+def proportion(column: pd.Series) -> list[float]:
+    """Return the share of patients and the ends of its exact interval (Clopper and Pearson)."""
+    ends = binomtest(int(column.sum()), len(column)).proportion_ci(0.95, "exact")
+    return [round(float(value), 4) for value in (column.mean(), ends.low, ends.high)]
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def marked_study(hospital_study, tmp_path_factory):
     dataset = dcmread(path)
     dataset.decompress(generate_instance_uid=False)
     pixels = dataset.pixel_array.copy()
-    pixels[26:34, 36:44] = (3000 - float(dataset.RescaleIntercept)) / float(dataset.RescaleSlope)
+    pixels[26:34, 36:44] = (2000 - float(dataset.RescaleIntercept)) / float(dataset.RescaleSlope)
     dataset.PixelData = pixels.tobytes()
     dataset.save_as(path)
     return folder, str(dataset.SOPInstanceUID)

@@ -30,7 +30,7 @@ def marked_scan(tmp_path: Path) -> Callable[[str], Volume]:
     def make(code: str = "RAS") -> Volume:
         x, y, _ = np.indices((60, 60, 40))
         hu = np.where((x - 30) ** 2 + (y - 30) ** 2 < 25**2, 0, -1000).astype(np.int16)
-        hu[20:25, 36:41, 26:29] = 3000
+        hu[20:25, 36:41, 26:29] = 2000
         affine = np.diag([*SPACING, 1.0])
         affine[:3, 3] = (-60, -70, 100)
         image = nib.Nifti1Image(hu, affine)
