@@ -180,7 +180,7 @@ def write(tables: Mapping[str, pd.DataFrame]) -> None:
         "seeds": {"phantoms": 6, "training": 0, "bootstrap": 0},
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, no GPU, torch {torch.__version__}",
         "patients": {"trained on": 240, "explained": int(pd.concat(tables.values())["patient"].nunique())},
-        "interval": f"95 %; of shares of patients exact, of anything else by {RESAMPLES} bootstrap resamples of patients",
+        "interval": f"95 %; of shares of patients exact, of others by {RESAMPLES} bootstrap resamples of patients",
     }
     for kind, table in tables.items():
         by = ["target", "method"] if kind == "slices" else ["target"]
@@ -189,9 +189,8 @@ def write(tables: Mapping[str, pd.DataFrame]) -> None:
                 place = results.setdefault(kind, {}).setdefault(chosen, {}).setdefault("/".join(keys), {})
                 place["patients"] = len(group)
                 for column in columns[kind]:
-                    place[column] = (
-                        proportion(group[column]) if group[column].dtype == bool else interval(group[column])
-                    )
+                    measured = proportion if group[column].dtype == bool else interval
+                    place[column] = measured(group[column])
                     place[f"chance_{column}"] = round(float(group[f"chance_{column}"].mean()), 4)
                     place[f"{column}_above_chance"] = interval(group[column] - group[f"chance_{column}"])
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
