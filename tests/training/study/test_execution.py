@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors.numpy import load_file
 
 from voco2d.data.cohort import patient_digests
 from voco2d.errors import LabelError, UsageError, Voco2dError
@@ -158,6 +159,19 @@ def test_dask_does_the_same_work(finished: Path, args: StudyArgs, tmp_path: Path
     marker_path(tmp_path, job.name).unlink()
     run_study(small, tmp_path, dask="local:1")
     assert predictions(tmp_path, small)[job.name] == predictions(finished, args)[job.name]
+
+
+def test_slice_labels_of_the_cohort_are_learnt_from(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["cohort"]["phantom"] |= {"slice_labels": True, "unlabeled": 1, "validation": 0, "test": 4}
+    del tree["arms"]["voco2d"], tree["analysis"]["claims"]
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(tree | {"fractions": [1.0]}))
+    run_study(read_study(file), tmp_path / "out")
+    known = pd.read_csv(tmp_path / "out" / "cohort" / "slice_labels.csv")
+    assert set(known["injury_name"]) == {"Bowel", "Active_Extravasation"}
+    (job,) = (tmp_path / "out" / "finetune").iterdir()
+    weights = load_file(job / "fold_0.safetensors")
+    assert any(name.startswith("slice_head") for name in weights)
 
 
 def test_folds_test_every_patient_of_a_store(finished: Path, tree: dict[str, Any], tmp_path: Path) -> None:

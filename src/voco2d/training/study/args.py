@@ -48,6 +48,7 @@ class PhantomRecipe:
         draw: How patients are drawn; `enriched` and `first_patient` follow from the role.
         preprocess: How their scans are prepared.
         keep_scans: Whether the DICOM files stay once the store is made.
+        slice_labels: Whether the classifiers also learn which slices show an injury, as far as the cohort tells it.
     """
 
     seed: int = 0
@@ -59,6 +60,7 @@ class PhantomRecipe:
     draw: PhantomArgs = field(default_factory=lambda: PhantomArgs(masks=False))
     preprocess: PreprocessArgs = field(default_factory=PreprocessArgs)
     keep_scans: bool = False
+    slice_labels: bool = False
 
     def __post_init__(self) -> None:
         for role, low in ((UNLABELED, 0), (TRAIN, 1), (VALIDATION, 0), (TEST, 1)):
@@ -105,11 +107,13 @@ class CohortArgs:
         store: Made by `voco2d prepare`; None makes phantoms.
         labels: CSV as RSNA 2023's `train.csv`; by default the store's own. Patients of the store who aren't in it are
             unlabeled.
+        slice_labels: CSV as RSNA 2023's `image_level_labels.csv`, for the store; see `voco2d finetune --slice-labels`.
         phantom: The phantoms, where there is no store.
     """
 
     store: str | None = None
     labels: str | None = None
+    slice_labels: str | None = None
     phantom: PhantomRecipe = field(default_factory=PhantomRecipe)
 
 

@@ -14,6 +14,7 @@ from voco2d.data.cohort_folds import stratify
 from voco2d.data.label_fraction import label_order, labelled_part
 from voco2d.data.phantom import write_cohort
 from voco2d.errors import LabelError, StoreError, UsageError
+from voco2d.io.rsna_layout import IMAGE_LEVEL_LABELS_NAME
 from voco2d.store.build import PrepareArgs, prepare
 from voco2d.store.location import Location, parse_location
 from voco2d.store.volume_store import VolumeStore
@@ -47,6 +48,13 @@ def store_of(args: StudyArgs, out: Path) -> Location:
 def all_labels_path(out: Path) -> Path:
     """Name the label table of every labelled patient, the ones to learn from among them."""
     return out / "cohort" / "labels.csv"
+
+
+def slice_labels_path(args: StudyArgs, out: Path) -> Path | None:
+    """Name the table of slices that show an injury; None where the study does without."""
+    if args.cohort.store is None:
+        return out / "cohort" / "slice_labels.csv" if args.cohort.phantom.slice_labels else None
+    return None if args.cohort.slice_labels is None else Path(args.cohort.slice_labels)
 
 
 def split_path(out: Path, fold: int) -> Path:
@@ -157,6 +165,11 @@ def _make_phantoms(recipe: PhantomRecipe, out: Path, workers: int) -> tuple[pd.D
     if not recipe.keep_scans:
         for _, folder in sources:
             shutil.rmtree(folder / "train_images", ignore_errors=True)
+    if recipe.slice_labels:
+        known = [
+            pd.read_csv(folder / IMAGE_LEVEL_LABELS_NAME, dtype=str, keep_default_na=False) for _, folder in sources
+        ]
+        write_text(out / "cohort" / "slice_labels.csv", pd.concat(known, ignore_index=True).to_csv(index=False))
     return pd.concat(tables, ignore_index=True), [roles]
 
 

@@ -151,7 +151,8 @@ def _cohort_tree(args: StudyArgs) -> Tree:
     if args.cohort.store is None:
         del cohort["phantom"]["keep_scans"], cohort["phantom"]["draw"]["workers"]
         return {"phantom": cohort["phantom"]}
-    return {"store": cohort["store"], "labels": cohort["labels"], "split": split}
+    given = {key: cohort[key] for key in ("store", "labels", "slice_labels") if key != "slice_labels" or cohort[key]}
+    return {**given, "split": split}
 
 
 def _fold_name(args: StudyArgs, fold: int) -> str:

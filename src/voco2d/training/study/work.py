@@ -23,7 +23,7 @@ from voco2d.training.initialisation import IMAGENET, RANDOM
 from voco2d.training.pretrain import pretrain
 from voco2d.training.run_dir import RunDir, write_text
 from voco2d.training.study.args import TEST, TRAIN, UNLABELED, VALIDATION, Arm, StudyArgs
-from voco2d.training.study.cohort import Roles, all_labels_path, make_cohort, read_split, store_of
+from voco2d.training.study.cohort import Roles, all_labels_path, make_cohort, read_split, slice_labels_path, store_of
 from voco2d.training.study.config import images, pixels
 from voco2d.training.study.jobs import COHORT, FINETUNE, PRETRAIN, Job, is_done, mark_done
 
@@ -139,6 +139,7 @@ def _finetune(task: Task) -> dict[str, Any]:
         args,
         resume=True,
         splits={patient: role for patient, role in roles.items() if role != UNLABELED},
+        slice_labels=slice_labels_path(task.args, task.out),
     )
     table = patient_table(read_predictions(run / RUN_PREDICTIONS), read_labels(all_labels_path(task.out)))
     if set(table["patient_id"]) != {patient for patient, role in roles.items() if role == TEST}:
