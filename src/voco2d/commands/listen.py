@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     )
     filters = dict(_filter(text) for text in options.query)
     predictor = Predictor.load(options.model, device=options.device, gates=options.gates, calibration=STORED)
-    explainer = _explainer(options.explain, predictor)
+    explainer = choose_explainer(options.explain, predictor)
     spool = Spool(options.spool, int(args.most_gb * 1e9))
     try:
         return _serve(args, spool, partial(answer, predictor, pdf=args.pdf, explainer=explainer), options, filters)
@@ -85,7 +85,7 @@ def _serve(
     return 0
 
 
-def _explainer(wanted: bool | None, predictor: Predictor) -> Explainer | None:
+def choose_explainer(wanted: bool | None, predictor: Predictor) -> Explainer | None:
     """Prepare to explain, where that is asked for; without a word about it, where it costs little and gives maps.
 
     Raises:

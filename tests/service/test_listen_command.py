@@ -1,0 +1,59 @@
+"""Which answers `voco2d listen` explains."""
+
+import pytest
+
+from voco2d.cli import build_parser
+from voco2d.commands.listen import choose_explainer
+from voco2d.errors import UsageError
+from voco2d.inference.predictor import Predictor
+from voco2d.inference.runtime import Models
+
+
+class PlainRuntime:
+    """An engine without gradients."""
+
+    name, sha256, device, feature_distance = "plain", "0" * 64, "cpu", None
+
+    def logits(self, _slices):
+        return {}
+
+
+@pytest.fixture
+def plain_predictor(bright_predictor):
+    return Predictor(Models([PlainRuntime()], bright_predictor().settings), gates="off")
+
+
+@pytest.fixture
+def _no_captum(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr("voco2d.extras.import_module", missing)
+
+
+def _words(*more):
+    return build_parser().parse_args(["listen", "--model", "run", "--spool", "spool", *more]).explain
+
+
+def test_the_command_leaves_it_open_unless_told():
+    assert [_words(), _words("--explain"), _words("--no-explain")] == [None, True, False]
+
+
+def test_a_run_of_torch_is_explained_unless_that_is_turned_off(bright_predictor):
+    assert choose_explainer(None, bright_predictor()).gives_maps
+    assert choose_explainer(False, bright_predictor()) is None
+
+
+@pytest.mark.usefixtures("_no_captum")
+def test_without_captum_the_node_goes_on_and_says_so_unless_key_slices_are_asked_for(bright_predictor, capsys):
+    assert choose_explainer(None, bright_predictor()) is None
+    assert "no key slices: an explanation needs captum" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="captum"):
+        choose_explainer(True, bright_predictor())
+
+
+def test_another_engine_is_explained_where_asked_for_and_says_what_it_lacks(plain_predictor, capsys):
+    assert choose_explainer(None, plain_predictor) is None
+    assert "unless --explain" in capsys.readouterr().out
+    assert not choose_explainer(True, plain_predictor).gives_maps
+    assert "only the engine torch" in capsys.readouterr().out
