@@ -40,7 +40,7 @@ CURVE: Final = (
 )
 COLOURS: Final = (
     "The colours tell where on a slice the network's last features speak for it (Grad-CAM), in cells as coarse as "
-    "those features."
+    "those features: too coarse to point at a finding."
 )
 READING: Final = (
     "This is what the networks looked at: neither does it show that there is an injury, nor its outline. Also where "
