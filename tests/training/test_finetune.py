@@ -13,6 +13,7 @@ import yaml
 from voco2d.data.augment import AugmentArgs
 from voco2d.data.cohort import patient_digests
 from voco2d.errors import CheckpointError, ConfigError, LabelError, NonFiniteLossError, UsageError
+from voco2d.inference.torch_runtime import load_models
 from voco2d.losses.injury import InjuryLoss
 from voco2d.models.backbones import build_backbone
 from voco2d.models.checkpoint import read_weights, save_weights
@@ -332,6 +333,9 @@ def test_a_fixed_split_trains_one_model_and_grades_the_test_patients(cohort: tup
     assert read_table(run, "oof_predictions.csv")["patient_id"].tolist() == ["0006", "0007"]
     _, metadata = read_weights(run / "fold_0.safetensors")
     assert metadata["patients_seen"] == patient_digests([name for name, split in SPLITS.items() if split != "test"])
+    trained = table[table["patient_id"].map(SPLITS) == "train"]
+    assert metadata["class_shares"] == pytest.approx(trained[list(CLASS_COLUMNS)].mean().to_dict(), abs=1e-6)
+    assert load_models([run], "cpu", "fp32").class_shares == metadata["class_shares"]
     assert read_scores(run)["patients"] == 2
     assert read_table(run, "splits.csv")["split"].tolist() == list(SPLITS.values())
     first = (run / "predictions_test.csv").read_text()

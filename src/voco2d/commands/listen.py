@@ -86,7 +86,7 @@ def _serve(
 
 
 def choose_explainer(wanted: bool | None, predictor: Predictor) -> Explainer | None:
-    """Prepare to explain, where that is asked for; without a word about it, where it costs little and gives maps.
+    """Prepare to explain: where that is asked for; and by default (None) where Captum is there and gives maps.
 
     Raises:
         UsageError: It is asked for, the engine is torch, and Captum is not installed.

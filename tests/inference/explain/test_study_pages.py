@@ -9,7 +9,8 @@ import pytest
 from voco2d.data.phantom import PhantomArgs, write_cohort
 from voco2d.inference.explain.explanation import NO_MAPS
 from voco2d.inference.explain.study_pages import StudyPages
-from voco2d.targets import TARGETS
+from voco2d.inference.predictor import Predictor
+from voco2d.targets import CLASS_COLUMNS, TARGETS
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,18 @@ def test_a_page_shows_each_target_with_its_evidence_and_names_nobody(bright_pred
         assert secret not in page
     assert "0" * 64 in page  # the hash of the weights
     assert "gates were switched off" in page
+    assert "<td>not recorded</td>" in page
     again = _page(bright_predictor(), phantom, tmp_path / "again.html")[1]
     assert again == page
+
+
+def test_a_page_compares_with_the_shares_of_training(bright_predictor, marked_scan, tmp_path):
+    shares = {column: 0.123 if column == "bowel_injury" else 0.5 for column in CLASS_COLUMNS}
+    plain = bright_predictor()
+    models = replace(plain.models, class_shares=shares)
+    _, page = _page(Predictor(models, gates="off"), marked_scan(), tmp_path / "page.html")
+    assert "<td>0.123</td>" in page
+    assert "not recorded" not in page
 
 
 def test_a_page_of_another_engine_says_why_there_are_no_colours(mean_predictor, phantom, tmp_path):

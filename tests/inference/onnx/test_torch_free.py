@@ -80,6 +80,17 @@ def test_a_package_predicts_without_torch(exported: Export, scans: Path, tmp_pat
     assert set(PACKAGES) - LAZY <= imported
 
 
+def test_a_package_is_explained_without_torch_by_hiding_slices(exported: Export, scan: Path, tmp_path: Path) -> None:
+    words = ["predict", scan, "--model", exported.path, "--out", tmp_path / "o.csv", "--gates", "off"]
+    code, modules, error = run_without_torch(*words, "--explain", tmp_path / "pages")
+    assert code == 0, error
+    assert not modules & set(REFUSED)
+    (told,) = [json.loads(path.read_text()) for path in (tmp_path / "pages").glob("*.json")]
+    (series,) = told["series"]
+    assert (series["ranked_by"], series["maps"]) == ("hidden_slices", False)
+    assert len(list((tmp_path / "pages").glob("*.html"))) == 1
+
+
 def test_the_answers_are_those_of_torch(exported: Export, onnx_run: Path, scans: Path, tmp_path: Path) -> None:
     tables = []
     for model in (exported.path, onnx_run):
