@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,dask,explain,itk,onnx,ssl,volume]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,dask,explain,itk,onnx,postgres,serve,ssl,volume]'
 	@touch $@
 
 install: $(VENV)/.installed

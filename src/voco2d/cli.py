@@ -106,6 +106,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("study", "compare starts over label fractions and seeds, with significance", training_options.study),
     ("predict", "grade raw scans with a trained classifier", result_options.predict),
     ("listen", "be a DICOM node: grade what is received, send reports back", service_options.listen),
+    ("serve", "grade uploads over HTTP, with a page to look at scans", service_options.serve),
     ("evaluate", "score a table of predictions", result_options.evaluate),
     ("ensemble", "blend models with weights fitted on out-of-fold predictions", result_options.ensemble),
     ("report", "write the HTML page of a run", result_options.report),

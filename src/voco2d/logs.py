@@ -20,6 +20,8 @@ _CHATTY = (
         "asyncio",
         "distributed",
     ),
+    # told to tell more, the reader of uploads would tell the names of files
+    *("python_multipart", "uvicorn", "sqlalchemy"),
     # told to tell more, those of remote file systems would tell keys and signed addresses
     *("fsspec", "s3fs", "gcsfs", "adlfs", "botocore", "aiobotocore", "aiohttp", "azure", "google", "urllib3"),
 )

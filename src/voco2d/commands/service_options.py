@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from voco2d.commands.option_types import count
+from voco2d.commands.option_types import count, positive
 
 
 def listen(parser: argparse.ArgumentParser) -> None:
@@ -46,4 +46,49 @@ def listen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fetch-from", metavar="URL", help="fetch from a DICOMweb service in place of listening")
     parser.add_argument(
         "--query", action="append", default=[], metavar="KEYWORD=VALUE", help="with --fetch-from: which studies"
+    )
+
+
+def serve(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `voco2d serve`."""
+    parser.add_argument(
+        "--model", action="append", type=Path, required=True, metavar="RUN", help="as of `predict`; may be given again"
+    )
+    parser.add_argument(
+        "--state", type=Path, required=True, metavar="DIR", help="uploads, results, database and audit log"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=count, default=8000, help="0 takes a free one (default %(default)s)")
+    parser.add_argument(
+        "--database", default="", metavar="URL", help="of PostgreSQL; or VOCO2D_DATABASE (default: a file in DIR)"
+    )
+    parser.add_argument("--no-auth", action="store_true", help="ask for no token; for this machine only")
+    parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="speak HTTPS only, with this certificate")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
+    _serve_limits(parser)
+    parser.add_argument("--gates", choices=("refuse", "flag", "off"), default="refuse", help="as of `predict`")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default %(default)s")
+    parser.add_argument("--runtime", choices=("torch", "onnx"), help="as of `predict`")
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="as of `predict`")
+    parser.add_argument(
+        "--test-flips", nargs="*", choices=("depth", "height", "width"), metavar="AXIS", help="as of `predict`"
+    )
+    parser.add_argument("--identity-axes", metavar="CODE", help="as of `predict`")
+    parser.add_argument("--no-explain", action="store_true", help="show scans without overlays and key slices")
+
+
+def _serve_limits(parser: argparse.ArgumentParser) -> None:
+    """Add how much is taken and kept."""
+    parser.add_argument(
+        "--keep-hours", type=float, default=168.0, metavar="N", help="finished jobs, 0 for ever (%(default)s)"
+    )
+    parser.add_argument("--max-upload-mb", type=positive, default=2048, metavar="N", help="default %(default)s")
+    parser.add_argument("--max-unpacked-mb", type=positive, default=4096, metavar="N", help="default %(default)s")
+    parser.add_argument(
+        "--max-files", type=positive, default=10_000, metavar="N", help="in a zip (default %(default)s)"
+    )
+    parser.add_argument("--max-waiting", type=positive, default=200, metavar="N", help="jobs (default %(default)s)")
+    parser.add_argument(
+        "--requests-per-minute", type=positive, default=600, metavar="N", help="of one caller (default %(default)s)"
     )

@@ -1,1 +1,1 @@
-"""Serves predictions to other programs: a DICOM node. Needs the extra `dicom`."""
+"""Serves predictions to other programs: a DICOM node and a web service, each with an extra of its own."""

@@ -1,0 +1,175 @@
+"""The worker in a process of its own, so that a decoder's crash costs one attempt at one job and not the service."""
+
+import fcntl
+import logging
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+from voco2d.errors import Voco2dError
+from voco2d.inference.predictor import Predictor
+from voco2d.logs import start_logging
+from voco2d.service.web.args import ServeArgs
+from voco2d.service.web.audit import AuditLog
+from voco2d.service.web.evidence import Explain
+from voco2d.service.web.jobs import Jobs
+from voco2d.service.web.worker import Stopped, Worker
+
+AUDIT_NAME: Final = "audit.jsonl"
+_LOCK_NAME: Final = "worker.lock"
+_POLL_S: Final = 0.3
+_RESTART_S: Final = 2.0
+_STOP_S: Final = 20.0
+
+_log = logging.getLogger(__name__)
+
+Load = Callable[[], tuple[Predictor, Explain | None]]
+"""Loads the networks; crosses process boundaries, so it is a module-level function or a partial of one."""
+
+
+class WorkerProcess:
+    """Starts the worker's process, and starts it again whenever it ends by itself.
+
+    Args:
+        args: Of the service.
+        load: Called in the process.
+    """
+
+    def __init__(self, args: ServeArgs, load: Load) -> None:
+        self._args, self._load = args, load
+        self._stopping = threading.Event()
+        self._changing = threading.Lock()
+        self._ready = False
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._watcher = threading.Thread(target=self._watch, name="worker-watcher", daemon=True)
+
+    @property
+    def state(self) -> str:
+        """`ready` once the networks are loaded, else `starting`."""
+        return "ready" if self._ready else "starting"
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that is there now."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Start the process and wait until it has loaded the networks.
+
+        Raises:
+            Voco2dError: What hindered it.
+        """
+        self._begin()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """End the process; a job that it is at goes back into the queue."""
+        self._stopping.set()
+        with self._changing:  # none is begun from here on
+            process = self._process
+        if process is not None and process.is_alive():
+            process.terminate()
+            process.join(_STOP_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+    def _begin(self) -> None:
+        ours, theirs = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        with self._changing:
+            if self._stopping.is_set():
+                return
+            self._process = context.Process(
+                target=run_worker, args=(self._args, self._load, theirs), name="voco2d-worker"
+            )
+            self._process.start()
+        theirs.close()
+        try:
+            error = ours.recv()
+        except EOFError:
+            error = Voco2dError("the worker ended before it was ready; see the log above")
+        finally:
+            ours.close()
+        if error is not None:
+            self._process.join()
+            raise error
+        self._ready = True
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            if self._process is not None:
+                self._process.join()
+            self._ready = False
+            if self._stopping.wait(_RESTART_S):
+                return
+            _log.warning("the worker ended; it is started again")
+            try:
+                self._begin()
+            except Voco2dError as error:
+                _log.error("the worker could not be started: %s", error)
+            except OSError as error:
+                _log.error("the worker could not be started: %s", error.strerror)
+
+
+def run_worker(args: ServeArgs, load: Load, told: Connection) -> None:
+    """Grade until the parent is gone or a signal says so; one process a state folder does.
+
+    Args:
+        args: Of the service.
+        load: Loads the networks.
+        told: Gets None once they are loaded, or the error that hindered it.
+    """
+    start_logging(verbose=False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends this process in order
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        with _only_one(args.state / _LOCK_NAME):
+            try:
+                jobs = Jobs(args.database_url)
+                predictor, explain = load()
+            except Voco2dError as error:
+                told.send(error)
+                return
+            again = jobs.recover()
+            if again:
+                _log.info("%d jobs that were left unfinished are taken up again", again)
+            told.send(None)
+            audit = AuditLog(args.state / AUDIT_NAME)
+            worker = Worker(jobs, args.jobs, predictor, explain, audit, args.keep_h * 3600)
+            worker.tidy()
+            while _parent_lives():
+                if not worker.step():
+                    time.sleep(_POLL_S)
+    except Stopped:
+        return
+
+
+def _parent_lives() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is None or parent.is_alive()
+
+
+def _stop(*_: object) -> None:
+    raise Stopped
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Hold a lock file; wait while a worker of an earlier start finishes its job."""
+    with path.open("w", encoding="ascii") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not _parent_lives():
+                    raise Stopped from None
+                time.sleep(_POLL_S)
+        yield

@@ -1,0 +1,41 @@
+"""A service by itself, whose network takes its time: `python slow_service.py STATE PORT`."""
+
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from voco2d.inference.predictor import Predictor
+from voco2d.inference.runtime import Models, Slices
+from voco2d.inference.settings import ModelSettings
+from voco2d.preprocessing.preprocess import PreprocessArgs
+from voco2d.preprocessing.readout import ReadoutArgs
+from voco2d.service.web.args import ServeArgs, UploadLimits
+from voco2d.service.web.server import serve
+from voco2d.targets import TARGETS
+
+
+class SlowRuntime:
+    """Answers after a while."""
+
+    name = "slow"
+    sha256 = "0" * 64
+    device = "cpu"
+    feature_distance = None
+
+    def logits(self, slices: Slices) -> Mapping[str, np.ndarray]:
+        time.sleep(0.3)
+        return {name: np.zeros(len(target.classes), np.float32) + slices.mean() for name, target in TARGETS.items()}
+
+
+def load() -> tuple[Predictor, None]:
+    settings = ModelSettings(preprocess=PreprocessArgs(size=(8, 32, 32)), readout=ReadoutArgs(slices=8, crop=32))
+    return Predictor(Models([SlowRuntime()], settings), gates="off"), None
+
+
+if __name__ == "__main__":
+    args = ServeArgs(Path(sys.argv[1]), port=int(sys.argv[2]), limits=UploadLimits(free_bytes=0))
+    serve(args, load, partial(print, flush=True))
