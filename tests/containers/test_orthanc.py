@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 
 def program(name: str) -> str:
-    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    path = shutil.which(name, path=f"/usr/bin:/usr/sbin:{os.environ['PATH']}")  # pynetdicom's have the same names
     if path is None:
         pytest.skip(f"no {name}; apt-get install orthanc dcmtk")
     return path
