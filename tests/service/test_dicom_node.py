@@ -7,54 +7,27 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, RLELossless
-from pynetdicom import AE
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from voco2d.errors import ConfigError, UsageError
-from voco2d.service.audit import Audit
-from voco2d.service.dicom_node import CANNOT_UNDERSTAND, NOT_THIS_CLASS, OUT_OF_RESOURCES, SUCCESS, DicomNode
+from voco2d.service.dicom_node import CANNOT_UNDERSTAND, NOT_THIS_CLASS, OUT_OF_RESOURCES, SUCCESS
 from voco2d.service.node_args import DimseTarget, NodeArgs, WebTarget, parse_target
-from voco2d.service.spool import Spool
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """pynetdicom leaves sockets to the garbage collector where a connection can't be made."""
 
+
 VERIFICATION = "1.2.840.10008.1.1"
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start nodes that are closed at the end."""
-    nodes = []
-
-    def start_one(most_bytes: int = 10**9, port: int = 0, **args):
-        spool = Spool(tmp_path / f"spool{len(nodes)}", most_bytes)
-        node = DicomNode(NodeArgs(port=port, timeout_s=5.0, **args), spool, Audit(tmp_path / "audit.jsonl"))
-        nodes.append((node, spool))
-        return node, spool
-
-    yield start_one
-    for node, spool in nodes:
-        node.close()
-        spool.close()
-
-
-def _associate(node, *classes, title="ANY", called="VOCO2D", syntaxes=(RLELossless, ExplicitVRLittleEndian)):
-    entity = AE(title)
-    for sop_class in classes or (CTImageStorage,):
-        for syntax in syntaxes:
-            entity.add_requested_context(sop_class, syntax)
-    return entity.associate("127.0.0.1", node.port, ae_title=called)
 
 
 def _images(folder: Path):
     return [dcmread(path) for path in sorted(folder.iterdir())]
 
 
-def test_what_is_acknowledged_is_on_disk_as_it_was_sent(start, hospital_study):
+def test_what_is_acknowledged_is_on_disk_as_it_was_sent(start, associate, hospital_study):
     node, spool = start()
     images = _images(hospital_study)
-    association = _associate(node)
+    association = associate(node)
     assert [association.send_c_store(image).Status for image in images] == [SUCCESS] * len(images)
     association.release()
     kept = {dcmread(path).SOPInstanceUID: dcmread(path) for path in (spool.folder / "images").glob("*/*")}
@@ -64,25 +37,25 @@ def test_what_is_acknowledged_is_on_disk_as_it_was_sent(start, hospital_study):
     assert spool.ledger.counts() == {"receiving": 1}
 
 
-def test_echo_is_answered(start):
+def test_echo_is_answered(start, associate):
     node, _ = start()
-    association = _associate(node, VERIFICATION, syntaxes=(ExplicitVRLittleEndian,))
+    association = associate(node, VERIFICATION, syntaxes=(ExplicitVRLittleEndian,))
     assert association.send_c_echo().Status == SUCCESS
     association.release()
 
 
 @pytest.mark.parametrize(("title", "called"), [("STRANGER", "VOCO2D"), ("SCANNER", "OTHER")])
-def test_who_is_not_named_or_calls_another_is_rejected(start, title, called):
+def test_who_is_not_named_or_calls_another_is_rejected(start, associate, title, called):
     node, _ = start(callers=("SCANNER",))
-    assert _associate(node, title=title, called=called).is_rejected
-    assert _associate(node, title="SCANNER").is_established
+    assert associate(node, title=title, called=called).is_rejected
+    assert associate(node, title="SCANNER").is_established
 
 
-def test_other_pictures_are_refused_by_their_class_even_under_a_false_flag(start, hospital_study):
+def test_other_pictures_are_refused_by_their_class_even_under_a_false_flag(start, associate, hospital_study):
     node, spool = start()
-    assert not _associate(node, MRImageStorage).is_established  # no context is accepted: the association is aborted
+    assert not associate(node, MRImageStorage).is_established  # no context is accepted: the association is aborted
     image = _images(hospital_study)[0]
-    association = _associate(node)
+    association = associate(node)
     image.file_meta.MediaStorageSOPClassUID = CTImageStorage
     del image.StudyInstanceUID
     assert association.send_c_store(image).Status == CANNOT_UNDERSTAND
@@ -93,14 +66,14 @@ def test_other_pictures_are_refused_by_their_class_even_under_a_false_flag(start
     assert len(list((spool.folder / "images").glob("*/*"))) == 1
 
 
-def test_a_full_spool_says_so_to_the_sender(start, hospital_study):
+def test_a_full_spool_says_so_to_the_sender(start, associate, hospital_study):
     node, _ = start(most_bytes=0)
-    association = _associate(node)
+    association = associate(node)
     assert association.send_c_store(_images(hospital_study)[0]).Status == OUT_OF_RESOURCES
     association.release()
 
 
-def test_random_and_cut_bytes_end_nothing(start, hospital_study):
+def test_random_and_cut_bytes_end_nothing(start, associate, hospital_study):
     node, _ = start()
     rng = random.Random(0)
     associate_rq = bytes.fromhex("0100000000cd00010000") + b"VOCO2D".ljust(16) + b"ANY".ljust(16) + bytes(32)
@@ -109,7 +82,7 @@ def test_random_and_cut_bytes_end_nothing(start, hospital_study):
             body = rng.randbytes(rng.randrange(1, 400))
             sender.sendall(associate_rq[: rng.randrange(len(associate_rq))] + body if turn % 2 else body)
     for _ in range(60):  # those that said nothing whole hold their places until the node loses patience
-        association = _associate(node)
+        association = associate(node)
         if association.is_established:
             break
         time.sleep(0.5)
@@ -117,10 +90,10 @@ def test_random_and_cut_bytes_end_nothing(start, hospital_study):
     association.release()
 
 
-def test_no_identifier_stands_in_the_audit(start, hospital_study, tmp_path):
+def test_no_identifier_stands_in_the_audit(start, associate, hospital_study, tmp_path):
     node, _ = start()
     image = _images(hospital_study)[0]
-    association = _associate(node, title="SCANNER")
+    association = associate(node, title="SCANNER")
     association.send_c_store(image)
     association.release()
     told = (tmp_path / "audit.jsonl").read_text()

@@ -55,6 +55,18 @@ def test_late_images_make_an_answered_study_a_newer_version_to_be_answered_again
     assert ledger.take(QUIET_S) == ("a", 2)
 
 
+def test_a_study_that_is_sent_again_with_more_is_a_newer_version(ledger, clock):
+    """An archive that begins again sends first what was there: that took the rest of the images for no news."""
+    ledger.image("a")
+    clock.now += QUIET_S
+    ledger.take(QUIET_S)
+    ledger.finish("a", 1, "", [], [])
+    for is_new in (False, True, False, True):
+        ledger.image("a", is_new)
+    clock.now += QUIET_S
+    assert ledger.take(QUIET_S) == ("a", 2)
+
+
 def test_an_answer_does_not_count_where_the_study_grew_while_it_was_graded(ledger, clock):
     ledger.image("a")
     clock.now += QUIET_S

@@ -5,10 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,67 +21,18 @@ pytestmark = [
 ]
 
 
-@dataclass
-class Archive:
-    """An Orthanc of this test's own."""
-
-    web: str
-    port: int
-
-    def ask(self, path: str, body: object = None):
-        """Ask its REST interface, past any proxy."""
-        data = None if body is None else json.dumps(body).encode()
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(urllib.request.Request(f"{self.web}{path}", data=data), timeout=30) as answer:
-            return answer.read()
-
-
-def _wait(for_what: Callable[[], object], seconds: float = 120) -> object:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if found := for_what():
-                return found
-        except OSError:
-            pass
-        time.sleep(0.3)
-    raise TimeoutError(f"nothing came in {seconds:g} s")
-
-
 @pytest.fixture
 def node_port(free_port) -> int:
     return free_port()
 
 
 @pytest.fixture
-def archive(tmp_path, free_port, node_port) -> Iterator[Archive]:
-    web, dicom = free_port(), free_port()
-    folder = tmp_path / "orthanc"
-    folder.mkdir()
-    settings = {
-        "HttpPort": web,
-        "DicomPort": dicom,
-        "DicomAet": "ORTHANC",
-        "StorageDirectory": str(folder),
-        "IndexDirectory": str(folder),
-        "AuthenticationEnabled": False,
-        "DicomAlwaysAllowStore": True,
-        "DicomModalities": {"node": ["VOCO2D", "127.0.0.1", node_port]},
-    }
-    (tmp_path / "orthanc.json").write_text(json.dumps(settings))
-    with (tmp_path / "orthanc.log").open("w") as log:
-        program = subprocess.Popen([PROGRAMS["Orthanc"], tmp_path / "orthanc.json"], stdout=log, stderr=log)
-        found = Archive(f"http://127.0.0.1:{web}", dicom)
-        try:
-            _wait(lambda: found.ask("/system"))
-            yield found
-        finally:
-            program.terminate()
-            program.wait(30)
+def archive(start_archive, node_port):
+    return start_archive(DicomModalities={"node": ["VOCO2D", "127.0.0.1", node_port]})
 
 
 @pytest.fixture
-def start_node(make_run, tmp_path, node_port, archive) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def start_node(make_run, tmp_path, node_port, archive, wait) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     run = make_run(tmp_path / "run")
     started: list[subprocess.Popen[bytes]] = []
 
@@ -106,7 +54,7 @@ def start_node(make_run, tmp_path, node_port, archive) -> Iterator[Callable[[], 
         started.append(subprocess.Popen([sys.executable, "-m", "voco2d", *map(str, words)], stdout=log, stderr=log))
         log.close()
         told = tmp_path / f"node{len(started) - 1}.log"
-        _wait(lambda: b"listens" in told.read_bytes())
+        wait(lambda: b"listens" in told.read_bytes())
         return started[-1]
 
     yield start
@@ -116,14 +64,14 @@ def start_node(make_run, tmp_path, node_port, archive) -> Iterator[Callable[[], 
             program.wait(60)
 
 
-def _series(archive: Archive) -> dict[str, dict]:
+def _series(archive) -> dict[str, dict]:
     listed = [json.loads(archive.ask(f"/series/{name}")) for name in json.loads(archive.ask("/series"))]
     return {entry["MainDicomTags"]["Modality"]: entry for entry in listed}
 
 
 @pytest.mark.timeout(600)
 def test_a_report_comes_back_into_the_study_even_if_the_node_is_killed_before_it_is_graded(
-    archive, start_node, hospital_study, tmp_path
+    archive, start_node, hospital_study, tmp_path, wait
 ):
     node = start_node()
     store = [PROGRAMS["storescu"], "+sd", "-xr", "-aec", "ORTHANC", "127.0.0.1", str(archive.port), str(hospital_study)]
@@ -134,7 +82,7 @@ def test_a_report_comes_back_into_the_study_even_if_the_node_is_killed_before_it
     node.kill()
     node.wait(30)
     start_node()
-    _wait(lambda: {"SR", "DOC", "OT"} <= set(_series(archive)) and len(_series(archive)["OT"]["Instances"]) == 5)
+    wait(lambda: {"SR", "DOC", "OT"} <= set(_series(archive)) and len(_series(archive)["OT"]["Instances"]) == 5)
     series = _series(archive)
     assert {entry["ParentStudy"] for entry in series.values()} == {study}
     images = series["CT"]["Instances"]

@@ -23,6 +23,17 @@ def test_the_same_image_replaces_itself_and_another_series_of_the_same_instance_
     assert len(list(spool.images(digest_of("1")).iterdir())) == 2
 
 
+def test_an_image_that_comes_again_as_it_was_makes_no_new_version(spool, clock):
+    def taken(content: bytes):
+        spool.add("1", "1.1", "9", lambda path: path.write_bytes(content))
+        clock.now += 10
+        digest, version = spool.ledger.take(5.0)
+        spool.ledger.finish(digest, version, "", [], [])
+        return version
+
+    assert [taken(content) for content in (b"x", b"x", b"y", b"y")] == [1, 1, 2, 2]
+
+
 def test_a_write_that_fails_leaves_nothing_behind(spool):
     def fail(path: Path) -> None:
         path.write_bytes(b"half")

@@ -67,7 +67,7 @@ def test_a_study_that_grows_while_it_is_graded_is_answered_as_it_is_at_last(spoo
 
     def answer(_digest, version):
         if not versions:
-            _receive(spool, "1")
+            spool.add("1", "1.1", "another", lambda path: path.write_bytes(b"x"))
         versions.append(version)
         return {"report.dcm": b"sr"}
 

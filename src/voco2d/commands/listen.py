@@ -1,7 +1,10 @@
 """`voco2d listen`: a DICOM node that grades the studies it receives and sends reports back."""
 
 import argparse
+import logging
 import signal
+import threading
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +14,7 @@ from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.explain.explanation import NO_MAPS
 from voco2d.inference.predictor import STORED, Predictor
 from voco2d.inference.results import NOTICE
+from voco2d.logs import wordless
 from voco2d.service.answer import answer
 from voco2d.service.audit import Audit
 from voco2d.service.dicom_node import DicomNode
@@ -18,6 +22,8 @@ from voco2d.service.dicomweb import fetch_studies
 from voco2d.service.node_args import NodeArgs, parse_target
 from voco2d.service.spool import Spool
 from voco2d.service.worker import Worker
+
+_log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,11 +42,13 @@ def run(options: argparse.Namespace) -> int:
         keep_h=options.keep_hours,
         most_associations=options.most_associations,
         most_gb=options.most_gb,
+        most_image_bytes=options.most_image_mb << 20,
         certificate=options.tls_certificate,
         key=options.tls_key,
         authorities=options.tls_authorities,
         pdf=options.pdf,
     )
+    _quiet()
     filters = dict(_filter(text) for text in options.query)
     predictor = Predictor.load(options.model, device=options.device, gates=options.gates, calibration=STORED)
     explainer = choose_explainer(options.explain, predictor)
@@ -70,8 +78,9 @@ def _serve(
         node = DicomNode(args, spool, audit)
         print(f"{args.title} listens on {args.host}:{node.port}; spool: {spool.folder}. {NOTICE}", flush=True)
     else:
-        studies, images = fetch_studies(options.fetch_from, filters, spool, audit)
-        print(f"{studies} studies fetched, {images} images. {NOTICE}", flush=True)
+        fetched = fetch_studies(options.fetch_from, filters, spool, audit, args)
+        broken = f" ({fetched.broken} studies not to their end)" if fetched.broken else ""
+        print(f"{fetched.studies} studies fetched, {fetched.images} images{broken}. {NOTICE}", flush=True)
     try:
         worker.run(once=options.once or node is None)
     finally:
@@ -82,6 +91,8 @@ def _serve(
         f"{counts.get(state, 0)} {state}" for state in ("graded", "failed", "receiving", "sent", "waiting")
     )
     print(f"studies and results: {told}")
+    for reason, count in spool.ledger.refusals().items():
+        print(f"refused {count} times: {reason}")
     return 0
 
 
@@ -104,6 +115,12 @@ def choose_explainer(wanted: bool | None, predictor: Predictor) -> Explainer | N
         print(f"{'key slices without colours' if wanted else 'no key slices unless --explain'}: {NO_MAPS}", flush=True)
         return explainer if wanted else None
     return explainer
+
+
+def _quiet() -> None:
+    """Keep libraries from quoting what they received: in warnings, and in tracebacks of their threads."""
+    warnings.simplefilter("ignore")
+    threading.excepthook = lambda args: _log.debug("%s", wordless(args.exc_value or RuntimeError()))
 
 
 def _filter(text: str) -> tuple[str, str]:

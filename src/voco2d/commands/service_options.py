@@ -31,6 +31,7 @@ def listen(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--most-associations", type=count, default=16, metavar="N", help="default %(default)s")
     parser.add_argument("--most-gb", type=float, default=50.0, metavar="N", help="of images (default %(default)s)")
+    parser.add_argument("--most-image-mb", type=positive, default=2048, metavar="N", help="default %(default)s")
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="speak TLS only, with this certificate")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
     parser.add_argument("--tls-authorities", type=Path, metavar="PEM", help="callers must show a certificate of theirs")

@@ -1,66 +1,36 @@
 """Receives CT images over the network: C-ECHO and C-STORE as a service class provider (DICOM PS3.4, A and B)."""
 
 import logging
-import shutil
-import ssl
+import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from pydicom.dataset import Dataset
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
-    EnhancedCTImageStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    LegacyConvertedEnhancedCTImageStorage,
-    RLELossless,
-)
+from pydicom import dcmread
 
-from voco2d.errors import UsageError
-from voco2d.extras import require
+from voco2d.io.dicom_deflate import open_dicom
+from voco2d.io.dicom_quiet import quiet_pydicom
 from voco2d.logs import wordless
 from voco2d.service.audit import Audit
+from voco2d.service.listener import CT_CLASSES, start_listener
 from voco2d.service.node_args import NodeArgs
 from voco2d.service.spool import Spool, SpoolFullError
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
-    from pynetdicom.transport import ThreadedAssociationServer
 
-CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-"""What is taken in; other pictures are refused when the association is negotiated."""
-SYNTAXES: Final[tuple[UID, ...]] = (
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-    RLELossless,
-    JPEGLosslessSV1,
-    JPEGLossless,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-)
+    from voco2d.service.receiver import Receiver
 
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700
 NOT_THIS_CLASS: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
 """Statuses of C-STORE, PS3.4 table B.2-1."""
+
+_UIDS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_HEADER_TAGS: list[Any] = ["SOPClassUID", *_UIDS]
+_UID: Final = re.compile("[0-9.]{1,64}")
+"""Components that begin with 0 are against the standard and often met."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +49,8 @@ class DicomNode:
 
     def __init__(self, args: NodeArgs, spool: Spool, audit: Audit) -> None:
         self._spool, self._audit = spool, audit
-        self._server = _start(args, [("EVT_C_ECHO", self._echo), ("EVT_C_STORE", self._store)], audit)
+        handlers = [("EVT_C_ECHO", self._echo), ("EVT_C_STORE", self._store), ("EVT_REJECTED", self._rejected)]
+        self._server = start_listener(args, handlers, spool, self._refuse)
 
     @property
     def port(self) -> int:
@@ -90,6 +61,9 @@ class DicomNode:
         """Stop listening."""
         self._server.shutdown()
 
+    def _rejected(self, event: "Event") -> None:
+        self._refuse(event.assoc.requestor.ae_title, "an association by its titles or the number of others")
+
     def _echo(self, event: "Event") -> int:
         self._audit.note("echo", event.assoc.requestor.ae_title, "")
         return SUCCESS
@@ -97,86 +71,75 @@ class DicomNode:
     def _store(self, event: "Event") -> int:
         """Keep one image. Whatever a sender makes of it, the answer is a status and the node goes on."""
         caller = event.assoc.requestor.ae_title
+        receiver = cast("Receiver", event.assoc.dimse)
+        path, trouble = receiver.take()
+        study = ""
         try:
-            received = Path(event.dataset_path)
-            header = _header(received)
-            study, series, image = (str(header.get(name, "")) for name in _UIDS)
-        except Exception as error:  # a decoder may raise anything over bytes that anybody sent
-            _log.debug("%s", wordless(error))
-            self._audit.note("refused: no DICOM data set", caller, "")
-            return CANNOT_UNDERSTAND
-        if header.get("SOPClassUID", "") not in CT_CLASSES:
-            self._audit.note("refused: the data set is no CT image", caller, study)
-            return NOT_THIS_CLASS
-        if not (study and series and image):
-            self._audit.note("refused: a UID is missing", caller, study)
-            return CANNOT_UNDERSTAND
-        try:
-            self._spool.add(study, series, image, lambda part: _copy(received, part))
-        except (SpoolFullError, OSError) as error:
-            reason = str(error) if isinstance(error, SpoolFullError) else error.strerror or "the disk"
-            _log.error("an image was refused: %s", reason)
-            self._audit.note(f"refused: {reason}", caller, study)
+            study, series, image = _identity(path, trouble)
+            assert path is not None
+            self._spool.add(study, series, image, partial(_move, path))
+        except _RefusedError as refused:
+            self._refuse(caller, refused.reason, study)
+            return refused.status
+        except SpoolFullError as full:
+            self._refuse(caller, str(full), study)
             return OUT_OF_RESOURCES
+        except OSError as error:
+            self._refuse(caller, error.strerror or "the disk", study)
+            return OUT_OF_RESOURCES
+        finally:
+            if path is not None:
+                path.unlink(missing_ok=True)
         self._audit.note("stored", caller, study)
         return SUCCESS
 
-
-def _start(args: NodeArgs, handlers: list[tuple[str, Any]], audit: Audit) -> "ThreadedAssociationServer":
-    pynetdicom = require("pynetdicom", "dicom", "voco2d listen")
-    events = pynetdicom.evt
-    config = require("pynetdicom._config", "dicom", "voco2d listen")
-    config.STORE_RECV_CHUNKED_DATASET = True  # data sets go to disk as they come, whatever their size
-    config.LOG_HANDLER_LEVEL = "none"  # its own logs spell out data sets
-    entity = pynetdicom.AE(args.title)
-    entity.require_called_aet = True
-    entity.require_calling_aet = list(args.callers)
-    entity.maximum_associations = args.most_associations
-    entity.maximum_pdu_size = args.max_pdu
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = args.timeout_s
-    entity.add_supported_context("1.2.840.10008.1.1")
-    for sop_class in CT_CLASSES:
-        entity.add_supported_context(sop_class, list(SYNTAXES))
-    named = [(getattr(events, name), handler) for name, handler in handlers]
-    rejected = (events.EVT_REJECTED, lambda event: audit.note("rejected", event.assoc.requestor.ae_title, ""))
-    try:
-        server: ThreadedAssociationServer = entity.start_server(
-            (args.host, args.port), block=False, ssl_context=server_tls(args), evt_handlers=[*named, rejected]
-        )
-    except OSError as error:
-        raise UsageError(f"{args.host}:{args.port}: can't listen there: {error.strerror}; choose another") from error
-    return server
+    def _refuse(self, caller: str, reason: str, study: str = "") -> None:
+        _log.warning("refused: %s", reason)
+        self._audit.note(f"refused: {reason}", caller, study)
+        self._spool.ledger.refuse(reason)
 
 
-def server_tls(args: NodeArgs) -> ssl.SSLContext | None:
-    """Return what TLS 1.2 or newer is spoken with (DICOM PS3.15, B.9 and later profiles), or None without one.
+class _RefusedError(Exception):
+    """An image is not taken."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+def _identity(path: Path | None, trouble: str) -> tuple[str, str, str]:
+    """Read the UIDs of study, series and image of a CT image.
+
+    Args:
+        path: The file, if there was a data set.
+        trouble: Why it isn't whole, or empty.
 
     Raises:
-        UsageError: A file can't be read or the key doesn't fit.
+        _RefusedError: It is none, or has no such UIDs.
     """
-    if args.certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if trouble:
+        raise _RefusedError(OUT_OF_RESOURCES, trouble)
+    if path is None:
+        raise _RefusedError(CANNOT_UNDERSTAND, "no data set")
     try:
-        context.load_cert_chain(args.certificate, args.key)
-        if args.authorities is not None:
-            context.load_verify_locations(args.authorities)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"{args.certificate}: no certificate with that key, or no authorities: {error}") from error
-    return context
+        with quiet_pydicom(), open_dicom(path, header_only=True) as file:
+            header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
+            sop_class, *uids = (str(header.get(name, "")) for name in ("SOPClassUID", *_UIDS))
+            ends = not file.read(1)
+    except Exception as error:  # a decoder may raise anything over bytes that anybody sent
+        _log.debug("%s", wordless(error))
+        raise _RefusedError(CANNOT_UNDERSTAND, "no DICOM data set") from None
+    if not sop_class:
+        raise _RefusedError(CANNOT_UNDERSTAND, "no DICOM data set")
+    if sop_class not in CT_CLASSES:
+        raise _RefusedError(NOT_THIS_CLASS, "the data set is no CT image")
+    if not all(map(_UID.fullmatch, uids)):
+        raise _RefusedError(CANNOT_UNDERSTAND, "a UID is missing, or is none")
+    if ends:
+        raise _RefusedError(CANNOT_UNDERSTAND, "the data set ends before its pixels")
+    study, series, image = uids
+    return study, series, image
 
 
-def _header(path: Path) -> Dataset:
-    from pydicom import dcmread
-
-    return dcmread(path, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
-
-
-_UIDS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-_HEADER_TAGS: list[Any] = ["SOPClassUID", *_UIDS]
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
+def _move(source: Path, target: Path) -> None:
+    source.replace(target)

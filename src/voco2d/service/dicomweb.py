@@ -1,7 +1,8 @@
 """Fetches studies from a DICOMweb server: QIDO-RS and WADO-RS (DICOM PS3.18, 10.6 and 10.4)."""
 
 import io
-from collections.abc import Iterator
+import logging
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,35 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from voco2d.errors import UsageError
-from voco2d.extras import require
+from voco2d.io.dicom_quiet import quiet_pydicom
+from voco2d.logs import wordless
 from voco2d.service.audit import Audit
-from voco2d.service.dicom_node import CT_CLASSES
-from voco2d.service.spool import Spool
+from voco2d.service.listener import CT_CLASSES
+from voco2d.service.node_args import NodeArgs, check_address
+from voco2d.service.spool import Spool, SpoolFullError
+from voco2d.service.web_client import web_client
 
 _MOST_STUDIES = 1000
 
+_log = logging.getLogger(__name__)
 
-def fetch_studies(url: str, filters: dict[str, str], spool: Spool, audit: Audit) -> tuple[int, int]:
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a query came to.
+
+    Args:
+        studies: That have CT images.
+        images: Of these.
+        broken: Studies that could not be fetched to their end; what came of them is graded all the same.
+    """
+
+    studies: int
+    images: int
+    broken: int
+
+
+def fetch_studies(url: str, filters: dict[str, str], spool: Spool, audit: Audit, args: NodeArgs) -> Fetched:
     """Fetch the CT images of every study that a query finds into the spool, where they wait to be graded.
 
     Args:
@@ -25,38 +46,50 @@ def fetch_studies(url: str, filters: dict[str, str], spool: Spool, audit: Audit)
         filters: Attribute → value of the query, for example `StudyDate`.
         spool: Where images go.
         audit: Told what was fetched.
-
-    Returns:
-        Number of studies with CT images, and of images.
+        args: Certificates, and the seconds that an answer may take.
 
     Raises:
         UsageError: The server does not answer, or finds more than 1,000 studies.
+        ConfigError: A password stands in the address.
     """
-    web = require("dicomweb_client.api", "dicom", "fetching from a DICOMweb server")
-    client = web.DICOMwebClient(url=url)
+    check_address(url)
+    client = web_client(url, args)
     try:
         found = client.search_for_studies(search_filters=filters, limit=_MOST_STUDIES + 1)
+        uids = [str(Dataset.from_json(study).StudyInstanceUID) for study in found]
     except Exception as error:  # the client raises whatever its network library does; words may hold identifiers
         raise UsageError(f"{url}: the query failed ({type(error).__name__}); is it the root of a service?") from error
-    if len(found) > _MOST_STUDIES:
+    if len(uids) > _MOST_STUDIES:
         raise UsageError(f"{url}: more than {_MOST_STUDIES} studies; narrow the query")
-    studies = images = 0
-    for study in found:
-        uid = str(Dataset.from_json(study).StudyInstanceUID)
-        fetched = sum(1 for _ in _fetch(client, uid, spool))
-        audit.note("fetched", url, uid, images=fetched)
-        studies += fetched > 0
-        images += fetched
-    return studies, images
+    studies = images = broken = 0
+    for uid in uids:
+        count, reason = _fetch(client, uid, spool)
+        if reason:
+            _log.warning("a study could not be fetched to its end: %s", reason)
+            spool.ledger.refuse(f"fetching: {reason}")
+        audit.note("fetched", url, uid, images=count, reason=reason)
+        studies += count > 0
+        images += count
+        broken += bool(reason)
+    return Fetched(studies, images, broken)
 
 
-def _fetch(client: Any, study_uid: str, spool: Spool) -> Iterator[str]:
-    for dataset in client.iter_study(study_uid):
-        if dataset.get("SOPClassUID", "") in CT_CLASSES:
-            content = io.BytesIO()
-            dataset.save_as(content, enforce_file_format=True)
-            write = partial(_write, content.getvalue())
-            yield spool.add(study_uid, str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID), write)
+def _fetch(client: Any, study_uid: str, spool: Spool) -> tuple[int, str]:
+    """Fetch one study; return the number of CT images, and why it is not whole."""
+    count = 0
+    try:
+        with quiet_pydicom():
+            for dataset in client.iter_study(study_uid):
+                if dataset.get("SOPClassUID", "") in CT_CLASSES:
+                    content = io.BytesIO()
+                    dataset.save_as(content, enforce_file_format=True)
+                    write = partial(_write, content.getvalue())
+                    spool.add(study_uid, str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID), write)
+                    count += 1
+    except Exception as error:  # of a network, a server or a decoder; its words may hold identifiers
+        _log.debug("%s", wordless(error))
+        return count, str(error) if isinstance(error, SpoolFullError) else type(error).__name__
+    return count, ""
 
 
 def _write(content: bytes, path: Path) -> None:

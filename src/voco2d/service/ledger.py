@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS studies (
     last_image REAL NOT NULL,
     attempts INTEGER NOT NULL,
     reason TEXT NOT NULL,
-    version INTEGER NOT NULL
+    version INTEGER NOT NULL,
+    taken INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS outgoing (
     file TEXT NOT NULL,
@@ -33,6 +34,10 @@ CREATE TABLE IF NOT EXISTS outgoing (
     state TEXT NOT NULL,
     reason TEXT NOT NULL,
     PRIMARY KEY (file, target)
+);
+CREATE TABLE IF NOT EXISTS refusals (
+    reason TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
 );
 """
 _LONGEST_WAIT_S: Final = 600.0
@@ -74,15 +79,20 @@ class Ledger:
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path}: damaged; delete it, and studies that are kept are graded again") from error
 
-    def image(self, digest: str) -> None:
-        """Note that an image of a study came; a study that was answered already is taken up again."""
+    def image(self, digest: str, is_new: bool = True) -> None:
+        """Note that an image of a study came; a study that was answered already is taken up again.
+
+        Args:
+            digest: The study.
+            is_new: Whether it was not there as it is; else the study keeps its version, and its answer the UIDs.
+        """
         with self._open() as database:
             database.execute(
-                "INSERT INTO studies VALUES (?, 'receiving', ?, 0, '', 1) ON CONFLICT (digest) DO UPDATE SET "
-                "version = version + (state != 'receiving'), "
+                "INSERT INTO studies VALUES (?, 'receiving', ?, 0, '', 1, 0) ON CONFLICT (digest) DO UPDATE SET "
+                "version = version + (? AND version <= taken), "
                 "attempts = CASE WHEN state = 'receiving' THEN attempts ELSE 0 END, "
                 "state = 'receiving', last_image = excluded.last_image",
-                (digest, self._now()),
+                (digest, self._now(), is_new),
             )
 
     def take(self, quiet_s: float) -> tuple[str, int] | None:
@@ -106,7 +116,8 @@ class Ledger:
             if row is None:
                 return None
             database.execute(
-                "UPDATE studies SET state = 'running', attempts = attempts + 1 WHERE digest = ?", (row[0],)
+                "UPDATE studies SET state = 'running', attempts = attempts + 1, taken = version WHERE digest = ?",
+                (row[0],),
             )
         return str(row[0]), int(row[1])
 
@@ -171,6 +182,18 @@ class Ledger:
         with self._open() as database:
             rows = database.execute("SELECT digest, reason FROM studies WHERE state = 'failed' ORDER BY digest")
             return [(str(digest), str(reason)) for digest, reason in rows.fetchall()]
+
+    def refuse(self, reason: str) -> None:
+        """Count what was not taken in, by its reason."""
+        with self._open() as database:
+            database.execute(
+                "INSERT INTO refusals VALUES (?, 1) ON CONFLICT (reason) DO UPDATE SET count = count + 1", (reason,)
+            )
+
+    def refusals(self) -> dict[str, int]:
+        """Return how often something was not taken in, by reason."""
+        with self._open() as database:
+            return dict(database.execute("SELECT reason, count FROM refusals ORDER BY reason").fetchall())
 
     def forgettable(self, keep_s: float) -> list[str]:
         """Return answered studies whose last image is older; their images may go."""

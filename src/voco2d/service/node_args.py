@@ -53,8 +53,9 @@ class NodeArgs:
         keep_h: Hours that images of a finished study are kept for late ones; results are kept.
         most_associations: At a time.
         most_gb: What the spool may hold, GB; further images are refused.
+        most_image_bytes: Largest data set taken, bytes.
         max_pdu: Largest protocol data unit taken, bytes.
-        timeout_s: Of a silent association, seconds.
+        timeout_s: Of a silent association, and of a protocol data unit from its first byte to its last, seconds.
         certificate: PEM file; with `key` the node speaks TLS only.
         key: PEM file of its key.
         authorities: PEM file; callers must then show a certificate that it vouches for.
@@ -70,6 +71,7 @@ class NodeArgs:
     keep_h: float = 24.0
     most_associations: int = 16
     most_gb: float = 50.0
+    most_image_bytes: int = 1 << 31
     max_pdu: int = 131_072
     timeout_s: float = 30.0
     certificate: Path | None = None
@@ -98,6 +100,16 @@ def check_title(title: str) -> None:
         raise ConfigError(f"{title!r} is no AE title; 1 to 16 printable characters without a backslash are")
 
 
+def check_address(url: str) -> None:
+    """Refuse an address with a password in it, which would end in logs and the ledger.
+
+    Raises:
+        ConfigError: As the message says.
+    """
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ConfigError("an address with a user or password in it would end in logs; put them into ~/.netrc")
+
+
 def parse_target(text: str) -> Target:
     """Read `TITLE@HOST:PORT` or the root URL of a DICOMweb service.
 
@@ -105,6 +117,7 @@ def parse_target(text: str) -> Target:
         ConfigError: It is neither.
     """
     if text.startswith(("http://", "https://")):
+        check_address(text)
         return WebTarget(text.rstrip("/"))
     found = _DIMSE.fullmatch(text)
     if found is None or not 1 <= int(found["port"]) <= 65535:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from voco2d.extras import require
 from voco2d.service.ledger import Ledger, Outgoing
 from voco2d.service.node_args import DimseTarget, NodeArgs, Target, WebTarget
+from voco2d.service.web_client import web_client
 
 _WARNINGS: Final = (0xB000, 0xB006, 0xB007)
 """The data set was stored with a remark, DICOM PS3.4 table B.2-1."""
@@ -67,7 +68,7 @@ def _send(target: Target, paths: Sequence[Path], entries: Sequence[Outgoing], ar
     """Send files; return what went wrong by file."""
     try:
         datasets = [dcmread(path) for path in paths]
-        answers = _store(target, datasets, args) if isinstance(target, DimseTarget) else _stow(target, datasets)
+        answers = _store(target, datasets, args) if isinstance(target, DimseTarget) else _stow(target, datasets, args)
     except Exception as error:
         # a network, a server or a damaged file may raise anything; its words may hold identifiers
         reason = str(error) if isinstance(error, NotSentError) else type(error).__name__
@@ -110,9 +111,8 @@ def _client_tls(args: NodeArgs) -> ssl.SSLContext:
     return context
 
 
-def _stow(target: WebTarget, datasets: Sequence[Dataset]) -> list[str]:
+def _stow(target: WebTarget, datasets: Sequence[Dataset], args: NodeArgs) -> list[str]:
     """Send by STOW-RS (DICOM PS3.18, 10.5) in one request."""
-    web = require("dicomweb_client.api", "dicom", "sending results to a DICOMweb server")
-    answer = web.DICOMwebClient(url=target.url).store_instances(datasets=list(datasets))
+    answer = web_client(target.url, args).store_instances(datasets=list(datasets))
     failed = {str(item.ReferencedSOPInstanceUID) for item in answer.get("FailedSOPSequence", [])}
     return ["refused by the server" if str(entry.SOPInstanceUID) in failed else "" for entry in datasets]

@@ -1,6 +1,7 @@
 """Keeps what a DICOM node received and what it answered, on disk, so that neither a crash nor a full disk loses any."""
 
 import fcntl
+import filecmp
 import hashlib
 import logging
 import os
@@ -47,10 +48,11 @@ class Spool:
         for name in ("images", "results", "incoming"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
+        self.incoming = folder / "incoming"
         self._lock = _locked(folder / "node.lock")
         self.ledger = Ledger(folder / "node.sqlite", now)
-        shutil.rmtree(folder / "incoming")  # writes that a crash cut short: nobody was told that they arrived
-        (folder / "incoming").mkdir()
+        shutil.rmtree(self.incoming)  # writes that a crash cut short: nobody was told that they arrived
+        self.incoming.mkdir()
         self._used = sum(path.stat().st_size for path in (folder / "images").glob("*/*"))
         self._until_count = _COUNT_EVERY
 
@@ -65,7 +67,7 @@ class Spool:
             study_uid: Groups images.
             series_uid: With `instance_uid` it names the image; the same image replaces itself.
             instance_uid: See `series_uid`.
-            write: Writes the DICOM file to the path it is given.
+            write: Writes the DICOM file to the path it is given, or moves it there.
 
         Returns:
             Digest of the study.
@@ -74,21 +76,23 @@ class Spool:
             SpoolFullError: There is no room.
             OSError: It could not be written.
         """
-        self._refuse_if_full()
+        if lack := self.lack():
+            raise SpoolFullError(lack)
         digest = digest_of(study_uid)
-        part = self.folder / "incoming" / uuid.uuid4().hex
+        part = self.incoming / uuid.uuid4().hex
         try:
             write(part)
             size = part.stat().st_size
             _to_disk(part)
             target = self.images(digest) / f"{digest_of(f'{series_uid}/{instance_uid}')}.dcm"
             target.parent.mkdir(exist_ok=True)
+            is_new = not (target.exists() and filecmp.cmp(part, target, shallow=False))
             part.replace(target)
             _to_disk(target.parent)
         finally:
             part.unlink(missing_ok=True)
         self._used += size
-        self.ledger.image(digest)
+        self.ledger.image(digest, is_new)
         return digest
 
     def images(self, digest: str) -> Path:
@@ -104,7 +108,7 @@ class Spool:
             files: File name → content.
         """
         final = self.folder / "results" / digest / str(version)
-        part = self.folder / "incoming" / f"{uuid.uuid4().hex}.results"
+        part = self.incoming / f"{uuid.uuid4().hex}.results"
         part.mkdir()
         for name, content in files.items():
             (part / name).write_bytes(content)
@@ -123,15 +127,17 @@ class Spool:
         self._until_count = 0
         return len(gone)
 
-    def _refuse_if_full(self) -> None:
+    def lack(self) -> str:
+        """Say why nothing more can be taken in, or nothing where there is room."""
         self._until_count -= 1
         if self._until_count < 0:  # images that replaced themselves were counted twice
             self._used = sum(path.stat().st_size for path in (self.folder / "images").glob("*/*"))
             self._until_count = _COUNT_EVERY
         if self._used >= self._most_bytes:
-            raise SpoolFullError(f"the spool holds {self._used / 1e9:.1f} GB, the most allowed")
+            return "the spool holds the most allowed"
         if shutil.disk_usage(self.folder).free < _LEAST_FREE:
-            raise SpoolFullError("less than 1 GiB is free on the disk")
+            return "less than 1 GiB is free on the disk"
+        return ""
 
 
 def digest_of(uid: str) -> str:
