@@ -124,7 +124,7 @@ def test_six_steps_are_three_and_three_more(finished: Path, halfway: Path, store
 
 
 @pytest.mark.parametrize("part", [weights_path, resume_path])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "hole"])
 def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(
     finished: Path, halfway: Path, store: Path, caplog: pytest.LogCaptureFixture, part: Any, damage: str
 ) -> None:
@@ -133,6 +133,9 @@ def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(
     newest.unlink()
     if damage == "cut":
         newest.write_bytes(content[: len(content) // 2])
+    elif damage == "hole":  # as a file system leaves it where the power fails before the data was written
+        quarter = len(content) // 4
+        newest.write_bytes(content[:quarter] + bytes(2 * quarter) + content[3 * quarter :])
     with caplog.at_level(logging.WARNING):
         pretrain(store, halfway, replace(ARGS, checkpoint_every=6), resume=True)
     assert "going back to the checkpoint before it" in caplog.text

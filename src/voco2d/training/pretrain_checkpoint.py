@@ -1,8 +1,8 @@
 """Checkpoints of a pretraining run: weights anyone can use, and what continuing the run needs besides."""
 
 import logging
-import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,15 @@ from lightning_fabric import Fabric
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from voco2d.durable import write_durably
 from voco2d.errors import CheckpointError
 from voco2d.methods.method import Method
 from voco2d.models.checkpoint import read_weights, save_weights
 
 _log = logging.getLogger(__name__)
 _DIGITS = 8
+_OF_ARCHIVES = (zipfile.BadZipFile, NotImplementedError)
+"""What zipfile raises at a file that is no archive, or whose headers are damaged."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,7 @@ class TrainingState:
         """
         weights, _ = read_weights(weights_path(run, step))
         file = resume_path(run, step)
-        try:
-            extra = torch.load(file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"{file}: missing or damaged ({type(error).__name__})") from error
+        extra = load_tensors(file)
         self.method.load_weights(weights)
         try:
             self.optimizer.load_state_dict(extra["optimizer"])
@@ -105,13 +105,25 @@ def resume_path(run: Path, step: int) -> Path:
 
 
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values with torch, atomically; `torch.load(weights_only=True)` reads them."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write tensors and plain values with torch, whole or not at all; `torch.load(weights_only=True)` reads them."""
+    write_durably(path, lambda file: torch.save(dict(content), file))
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read what `save_tensors` wrote, after comparing its parts with their checksums, which torch itself does not.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
     try:
-        torch.save(dict(content), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"{broken}: another checksum")
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, *_OF_ARCHIVES) as error:
+        raise CheckpointError(f"{path}: missing or damaged ({type(error).__name__})") from error
+    return content
 
 
 def has_checkpoint(run: Path) -> bool:
