@@ -23,7 +23,7 @@ from voco2d.store.build import PrepareArgs, prepare
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.optim import OptimArgs
 from voco2d.training.pretrain import PRESETS, PretrainArgs, pretrain
-from voco2d.training.pretrain_checkpoint import resume_path, weights_path
+from voco2d.training.pretrain_checkpoint import TrainingState, resume_path, weights_path
 
 ARGS = PretrainArgs(
     backbone="test_efficientnet",
@@ -140,6 +140,31 @@ def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(
         pretrain(store, halfway, replace(ARGS, checkpoint_every=6), resume=True)
     assert "going back to the checkpoint before it" in caplog.text
     assert_same_weights(finished, halfway, 6)
+
+
+def test_a_broken_checkpoint_neither_counts_nor_names_the_result(
+    halfway: Path, store: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one kept, the checkpoint just written went, and the broken one, of a later step, stayed as the result."""
+    broken = weights_path(halfway, 5)
+    broken.write_bytes(b"no weights")
+    resume_path(halfway, 5).write_bytes(b"no state")
+    weights_path(halfway, 1).write_bytes(b"half of a checkpoint")
+    seen: list[list[str]] = []
+    save = TrainingState.save
+
+    def watched(self: TrainingState, *words: Any) -> None:
+        save(self, *words)
+        seen.append(sorted(file.name for file in halfway.glob("weights_*")))
+
+    monkeypatch.setattr(TrainingState, "save", watched)
+    pretrain(store, halfway, replace(ARGS, checkpoint_every=1, keep_checkpoints=1), resume=True)
+    assert f"{broken.name}: set aside as {broken.name}.aside; the run goes on after step 3" in caplog.text.replace(
+        f"{halfway}/", ""
+    )
+    four, five, six = (weights_path(halfway, step).name for step in (4, 5, 6))
+    assert seen == [[four, f"{broken.name}.aside"], [five], [six]]
+    assert sorted(file.name for file in halfway.glob("resume_*")) == [resume_path(halfway, 6).name]
 
 
 def test_a_run_without_a_whole_checkpoint_is_left_intact(halfway: Path, store: Path) -> None:

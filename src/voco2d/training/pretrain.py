@@ -27,10 +27,10 @@ from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.memory_advice import for_networks
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import MAY_CHANGE, PRESETS, PretrainArgs
-from voco2d.training.pretrain_checkpoint import TrainingState, has_checkpoint, saved_steps, weights_path
+from voco2d.training.pretrain_checkpoint import TrainingState, has_checkpoint, saved_steps, set_aside, weights_path
 from voco2d.training.pretrain_loop import PretrainLoop
 from voco2d.training.probe import Probe
-from voco2d.training.processes import first_does, is_first, is_shared, same_start
+from voco2d.training.processes import first_does, is_first, is_shared, same_start, wait_for_all
 from voco2d.training.run_dir import RunDir, read_config
 from voco2d.training.trainer import launch
 from voco2d.training.writers import check_writers, open_writers
@@ -97,6 +97,8 @@ def pretrain(
     run = RunDir(out)
     with enough_memory("while the checkpoint was read", for_networks(args)):
         start = state.load_newest(run.path) if resume else 0
+    wait_for_all()  # before what others may still be reading is renamed
+    first_does(lambda: set_aside(run.path, start))
     first_does(lambda: run.truncate_log(start))
     metadata = {
         "kind": KIND,
