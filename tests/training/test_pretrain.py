@@ -18,7 +18,7 @@ from voco2d.errors import CheckpointError, ConfigError, NonFiniteLossError, Stor
 from voco2d.methods.voco import VoCo
 from voco2d.methods.voco_args import PAPER_V2, VoCoArgs
 from voco2d.models.backbones import build_backbone
-from voco2d.models.checkpoint import load_backbone, read_weights
+from voco2d.models.checkpoint import load_backbone, read_weights, save_weights
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.store.build import PrepareArgs, prepare
 from voco2d.store.volume_store import VolumeStore
@@ -418,6 +418,20 @@ def test_a_start_of_another_window_is_told(finished: Path, store: Path, tmp_path
     args = replace(ARGS, steps=1, init=str(finished), window_hu=(-100.0, 200.0))
     pretrain(store, tmp_path / "run", args)
     assert "was trained on a window of [-175.0, 250.0] HU, this run shows [-100.0, 200.0]" in caplog.text
+
+
+def test_a_start_from_a_store_prepared_otherwise_is_told(
+    finished: Path, store: Path, tmp_path: Path, caplog: Any
+) -> None:
+    weights, metadata = read_weights(weights_path(finished, 6))
+    other = {**metadata["preprocess"], "size": [8, 40, 40]}
+    del other["body_crop"]
+    save_weights(tmp_path / "start.safetensors", weights, {**metadata, "preprocess": other})
+    pretrain(store, tmp_path / "run", replace(ARGS, steps=1, init=str(tmp_path / "start.safetensors")))
+    assert "prepared otherwise (preprocess: size [8, 40, 40], now [8, 48, 48]); prepare" in caplog.text
+    caplog.clear()
+    pretrain(store, tmp_path / "alike", replace(ARGS, steps=1, init=str(finished)))
+    assert "prepared otherwise" not in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1]", b'{"kind": 3'])

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from voco2d.config import to_tree
+from voco2d.config import Tree, to_tree
 from voco2d.data.cohort import patient_digests
 from voco2d.data.datasets import build_dataset
 from voco2d.data.pretrain_dataset import DataArgs, Share
@@ -21,7 +21,7 @@ from voco2d.models.shared_norm import share_norms
 from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.alarm import Alarm
-from voco2d.training.continuation import refuse_other_run
+from voco2d.training.continuation import differences, refuse_other_run
 from voco2d.training.fast_path import memory_given_back, take_fast_path
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.memory_advice import for_networks
@@ -92,7 +92,7 @@ def pretrain(
     fabric = launch(args.device, args.precision, args.seed, args.devices, args.nodes)
     dataset.take(Share(fabric.global_rank, fabric.world_size))
     with enough_memory("while the networks were built", for_networks(args)):
-        state = _build(args, fabric, continues=resume and has_checkpoint(out))
+        state = _build(args, fabric, to_tree(volumes.preprocess_args), continues=resume and has_checkpoint(out))
     first_does(lambda: _open(out, args, inputs, resume))
     run = RunDir(out)
     with enough_memory("while the checkpoint was read", for_networks(args)):
@@ -133,12 +133,12 @@ def _open(out: Path, args: PretrainArgs, inputs: Mapping[str, str], resume: bool
     RunDir.create(out, KIND, args, inputs, resume)
 
 
-def _build(args: PretrainArgs, fabric: Fabric, continues: bool) -> TrainingState:
+def _build(args: PretrainArgs, fabric: Fabric, prepared: Tree, continues: bool) -> TrainingState:
     """Build everything a step changes; a run that is continued gets its weights later."""
     start = read_initialisation(RANDOM if continues else args.init, args.backbone, IN_CHANS)
     backbone = build_backbone(args.backbone, in_chans=IN_CHANS)
     start.apply(backbone)
-    _compare(start.metadata, args)
+    _compare(start.metadata, args, prepared)
     take_fast_path(backbone, args, fabric.device)
     method = build_method(backbone, args.method).to(fabric.device)
     same_start(method)
@@ -152,14 +152,23 @@ def _build(args: PretrainArgs, fabric: Fabric, continues: bool) -> TrainingState
     return TrainingState(method, optimizer, build_schedule(optimizer, args.optim, args.horizon), fabric)
 
 
-def _compare(start: Mapping[str, Any], args: PretrainArgs) -> None:
-    """Warn where a start has seen other intensities than it is going to."""
+def _compare(start: Mapping[str, Any], args: PretrainArgs, prepared: Tree) -> None:
+    """Warn where a start has seen other intensities than it is going to, or volumes that were prepared otherwise."""
     known = start.get("window_hu")
     if known is not None and list(known) != list(args.window_hu):
         _log.warning(
             "%s was trained on a window of %s HU, this run shows %s; set window_hu to the same unless you mean it",
             args.init, list(known), list(args.window_hu),
         )  # fmt: skip
+    before = start.get("preprocess")
+    if isinstance(before, Mapping):
+        # a checkpoint from before a key there was says nothing about it
+        changed = [f"{key} {old}, now {new}" for key, old, new in differences({**prepared, **before}, prepared)]
+        if changed:
+            _log.warning(
+                "%s was trained on a store that was prepared otherwise (preprocess: %s); "
+                "prepare the store alike unless you mean it", args.init, "; ".join(changed),
+            )  # fmt: skip
 
 
 def _seen_before(args: PretrainArgs, run: Path) -> list[str]:
