@@ -131,23 +131,25 @@ class PretrainLoop:
 
 
 class _Clock:
-    """Measures the time a step takes and the share of it that goes by waiting for data."""
+    """Measures the time a step takes and the shares of it that go by waiting for data and preparing it."""
 
     def __init__(self, dataset: PretrainDataset[Any, Any], step: int) -> None:
         self._dataset = dataset
         self._begin(step)
 
     def read(self, step: int) -> dict[str, float]:
-        """Return both since the last reading, and start anew."""
-        passed = time.monotonic() - self._since
+        """Return all since the last reading, and start anew."""
+        passed = max(time.monotonic() - self._since, 1e-9)
         waited = self._dataset.waited_seconds - self._waited
+        prepared = self._dataset.prepared_seconds - self._prepared
         steps = step - self._step
         self._begin(step)
-        return {"seconds": passed / steps, "wait_share": waited / max(passed, 1e-9)}
+        return {"seconds": passed / steps, "wait_share": waited / passed, "prepare_share": prepared / passed}
 
     def skip(self) -> None:
         """Leave out the time since the last reading, which was no step's."""
-        self._since, self._waited = time.monotonic(), self._dataset.waited_seconds
+        self._since = time.monotonic()
+        self._waited, self._prepared = self._dataset.waited_seconds, self._dataset.prepared_seconds
 
     def _begin(self, step: int) -> None:
         self._step = step
