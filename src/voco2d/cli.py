@@ -10,7 +10,7 @@ from importlib import import_module
 from itertools import pairwise
 
 from voco2d.commands import bench_options, data_options, result_options, service_options, training_options
-from voco2d.errors import Voco2dError
+from voco2d.errors import OtherProcessError, Voco2dError
 from voco2d.logs import start_logging, wordless
 from voco2d.version import VERSION
 
@@ -90,7 +90,8 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _fail(options: argparse.Namespace, message: str, code: int, error: BaseException) -> int:
     if options.verbose:
         logging.getLogger(__name__).debug("traceback of the error below, without words\n%s", wordless(error))
-    print(f"voco2d {options.command}: error: {' '.join(message.split())}", file=sys.stderr)
+    if not (isinstance(error, OtherProcessError) and error.is_told):
+        print(f"voco2d {options.command}: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

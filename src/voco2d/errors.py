@@ -65,5 +65,20 @@ class TrainingStoppedError(Voco2dError):
     """The alarm was asked to stop a run that shows a symptom; the message names it, its value, the limit and a cure."""
 
 
+class OtherProcessError(Voco2dError):
+    """Another process of the same training stopped.
+
+    Args:
+        message: What is known of it.
+        exit_code: That of the other process.
+        is_told: Whether the first process tells it, so that this one need not.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1, is_told: bool = False) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.is_told = is_told
+
+
 class DeviceMemoryError(Voco2dError):
     """Memory has run out; the message says which setting lowers it, and to what."""

@@ -1,8 +1,10 @@
 import json
 import shutil
+import time
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,6 +207,20 @@ def test_a_volume_that_became_unreadable_is_named(store: VolumeStore, tmp_path: 
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(StoreError, match=f"{file.name}: damaged; delete it and run the same"):
         list(dataset.batches(0, 3, CPU))
+
+
+def test_reading_and_preparing_are_timed_apart(store: VolumeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cutting on a CPU holds a step up as waiting does, and once counted as neither."""
+    dataset = dataset_of(store)
+    cut = CropDataset.cut
+
+    def slow(self: CropDataset, *words: Any) -> CropBatch:
+        time.sleep(0.2)
+        return cut(self, *words)
+
+    monkeypatch.setattr(CropDataset, "cut", slow)
+    list(dataset.batches(0, 2, CPU))
+    assert dataset.prepared_seconds >= 0.4
 
 
 def test_one_volume_is_enough_without_partners(store: VolumeStore) -> None:

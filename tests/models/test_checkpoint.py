@@ -37,6 +37,21 @@ def test_weights_come_back_with_their_metadata(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
 
 
+def test_a_byte_that_changed_is_found(tmp_path: Path) -> None:
+    """In a tensor or in the description; a file without a digest, as they were once, is read as it is."""
+    path = tmp_path / "w.safetensors"
+    state = {"a": torch.arange(6.0), "b": torch.tensor(3, dtype=torch.int64), "c": torch.ones(4, dtype=torch.bfloat16)}
+    save_weights(path, state | {"none": torch.empty(0)}, {"kind": "pretrain", "step": 12345})
+    whole = path.read_bytes()
+    assert set(read_weights(path)[0]) == {"a", "b", "c", "none"}
+    for place in (len(whole) - 1, len(whole) - 20, whole.index(b"12345")):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(CheckpointError, match=r"w\.safetensors: damaged \(its content is not what was written\)"):
+            read_weights(path)
+    save_file(state, str(path), metadata={"voco2d": "{}"})
+    assert torch.equal(read_weights(path)[0]["a"], state["a"])
+
+
 def test_our_run_gives_the_students_backbone(tmp_path: Path) -> None:
     student, teacher = build(seed=1), build(seed=2)
     state = prefixed(dict(student.state_dict()), "student.backbone.") | {

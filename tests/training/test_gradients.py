@@ -47,8 +47,7 @@ def gradients(voco: VoCo, chunk: int, precision: Any = "32-true") -> tuple[Tenso
 @pytest.mark.parametrize("args", [ARGS, replace(ARGS, **PAPER_V2, grid=2, crop=32)])
 @pytest.mark.parametrize("chunk", [1, 4, VIEWS, 17])
 def test_loss_and_gradient_are_those_of_the_whole_batch(args: VoCoArgs, chunk: int) -> None:
-    """With the paper's switches the slices' features are dropped inside the pieces, so only sums can be compared."""
-    args = replace(args, feature_dropout=0.0) if args.dropout_on == "slices" else args
+    """The paper's switches drop features inside the pieces: what is dropped of a unit must not depend on the piece."""
     whole_loss, whole = gradients(method(args=args), 0)
     loss, parts = gradients(method(args=args), chunk)
     torch.testing.assert_close(loss, whole_loss, atol=1e-6, rtol=1e-6)
@@ -72,7 +71,12 @@ def test_a_piece_sees_the_same_chance_in_both_passes() -> None:
     voco = method(args=args)
     seen: list[Tensor] = []
     encode = voco.encode
-    voco.encode = lambda units: seen.append(encode(units)) or seen[-1]  # type: ignore[method-assign,func-returns-value]
+
+    def watched(units: Tensor, seeds: Any = None) -> Tensor:
+        seen.append(encode(units, seeds))
+        return seen[-1]
+
+    voco.encode = watched  # type: ignore[method-assign]
     gradients(voco, 6)
     first, second = seen[:3], seen[3:]
     assert len(second) == 3
@@ -91,6 +95,13 @@ def test_chance_depends_on_seed_step_place_and_process() -> None:
     assert len({*student, drawn(0, 0, 0, "teacher", 0), drawn(0, 0, 0, "contrast")}) == 10
     assert drawn(0, 0, 0, "contrast") == drawn(0, 0, 1, "contrast")
     assert drawn(0, 0, 0, "student", 1) == student[1]
+
+
+def test_a_units_seed_is_that_of_its_place_in_the_whole_batch() -> None:
+    alone = Chance(seed=3, step=5).units(12)
+    assert len(set(alone)) == 12
+    assert [seed for rank in range(3) for seed in Chance(3, 5, rank).units(4)] == alone
+    assert not {*alone} & {*Chance(3, 6).units(12), *Chance(4, 5).units(12)}
 
 
 def test_batch_norm_remembers_each_piece_once() -> None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,15 @@ import torch
 from voco2d.config import from_tree, resolve, to_yaml
 from voco2d.errors import CheckpointError, ConfigError, NonFiniteLossError, StoreError, UsageError
 from voco2d.methods.voco import VoCo
-from voco2d.methods.voco_args import VoCoArgs
+from voco2d.methods.voco_args import PAPER_V2, VoCoArgs
 from voco2d.models.backbones import build_backbone
-from voco2d.models.checkpoint import load_backbone, read_weights
+from voco2d.models.checkpoint import load_backbone, read_weights, save_weights
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.store.build import PrepareArgs, prepare
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.optim import OptimArgs
 from voco2d.training.pretrain import PRESETS, PretrainArgs, pretrain
-from voco2d.training.pretrain_checkpoint import resume_path, weights_path
+from voco2d.training.pretrain_checkpoint import TrainingState, resume_path, weights_path
 
 ARGS = PretrainArgs(
     backbone="test_efficientnet",
@@ -124,7 +125,7 @@ def test_six_steps_are_three_and_three_more(finished: Path, halfway: Path, store
 
 
 @pytest.mark.parametrize("part", [weights_path, resume_path])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "hole"])
 def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(
     finished: Path, halfway: Path, store: Path, caplog: pytest.LogCaptureFixture, part: Any, damage: str
 ) -> None:
@@ -133,10 +134,38 @@ def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(
     newest.unlink()
     if damage == "cut":
         newest.write_bytes(content[: len(content) // 2])
+    elif damage == "hole":  # as a file system leaves it where the power fails before the data was written
+        quarter = len(content) // 4
+        newest.write_bytes(content[:quarter] + bytes(2 * quarter) + content[3 * quarter :])
     with caplog.at_level(logging.WARNING):
         pretrain(store, halfway, replace(ARGS, checkpoint_every=6), resume=True)
     assert "going back to the checkpoint before it" in caplog.text
     assert_same_weights(finished, halfway, 6)
+
+
+def test_a_broken_checkpoint_neither_counts_nor_names_the_result(
+    halfway: Path, store: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one kept, the checkpoint just written went, and the broken one, of a later step, stayed as the result."""
+    broken = weights_path(halfway, 5)
+    broken.write_bytes(b"no weights")
+    resume_path(halfway, 5).write_bytes(b"no state")
+    weights_path(halfway, 1).write_bytes(b"half of a checkpoint")
+    seen: list[list[str]] = []
+    save = TrainingState.save
+
+    def watched(self: TrainingState, *words: Any) -> None:
+        save(self, *words)
+        seen.append(sorted(file.name for file in halfway.glob("weights_*")))
+
+    monkeypatch.setattr(TrainingState, "save", watched)
+    pretrain(store, halfway, replace(ARGS, checkpoint_every=1, keep_checkpoints=1), resume=True)
+    assert f"{broken.name}: set aside as {broken.name}.aside; the run goes on after step 3" in caplog.text.replace(
+        f"{halfway}/", ""
+    )
+    four, five, six = (weights_path(halfway, step).name for step in (4, 5, 6))
+    assert seen == [[four, f"{broken.name}.aside"], [five], [six]]
+    assert sorted(file.name for file in halfway.glob("resume_*")) == [resume_path(halfway, 6).name]
 
 
 def test_a_run_without_a_whole_checkpoint_is_left_intact(halfway: Path, store: Path) -> None:
@@ -310,7 +339,7 @@ def test_the_papers_first_version_says_why_it_becomes_nan(store: Path, tmp_path:
 
 
 def test_chunks_change_the_run_by_batch_norm_alone(store: Path, tmp_path: Path) -> None:
-    args = replace(ARGS, backbone="test_vit", steps=3)
+    args = replace(ARGS, backbone="test_vit", steps=3, method=replace(ARGS.method, dropout_on="slices"))
     whole = pretrain(store, tmp_path / "whole", args)
     parts = pretrain(store, tmp_path / "parts", replace(args, chunk=5))
     for one, other in zip(metrics(whole), metrics(parts), strict=True):
@@ -341,16 +370,23 @@ def test_killed_at_any_step_a_run_goes_on_to_the_same_weights(store: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("started_by", "backbone", "steps"), [("voco2d", "test_vit", 3), ("torchrun", "test_resnet", 1)]
+    ("started_by", "backbone", "steps", "preset"),
+    [("voco2d", "test_vit", 3, {}), ("voco2d", "test_vit", 2, PAPER_V2), ("torchrun", "test_resnet", 1, {})],
 )
-def test_two_processes_train_as_one(store: Path, tmp_path: Path, started_by: str, backbone: str, steps: int) -> None:
-    """Batch norm over discs on exact zeros magnifies rounding from the second step on: there the first is compared.
+def test_two_processes_train_as_one(
+    store: Path, tmp_path: Path, started_by: str, backbone: str, steps: int, preset: Mapping[str, Any]
+) -> None:
+    """The paper's preset drops features of slices, so within each process.
+
+    Batch norm over discs on exact zeros magnifies rounding from the second step on: there the first is compared.
 
     Adam's first steps have the size of the rate whatever the gradient: rounding would decide about signs.
     """
     config = tmp_path / "config.yaml"
     optim = OptimArgs(name="sgd", lr=1e-3)
+    method = replace(ARGS.method, **preset)
     args = replace(ARGS, backbone=backbone, batch_size=4, steps=steps, schedule_steps=9, log_every=1, optim=optim)
+    args = replace(args, method=method)
     config.write_text(to_yaml(args))
     words = ["pretrain", str(store), "--out", str(tmp_path / "two"), "--config", str(config)]
     if started_by == "voco2d":
@@ -382,6 +418,20 @@ def test_a_start_of_another_window_is_told(finished: Path, store: Path, tmp_path
     args = replace(ARGS, steps=1, init=str(finished), window_hu=(-100.0, 200.0))
     pretrain(store, tmp_path / "run", args)
     assert "was trained on a window of [-175.0, 250.0] HU, this run shows [-100.0, 200.0]" in caplog.text
+
+
+def test_a_start_from_a_store_prepared_otherwise_is_told(
+    finished: Path, store: Path, tmp_path: Path, caplog: Any
+) -> None:
+    weights, metadata = read_weights(weights_path(finished, 6))
+    other = {**metadata["preprocess"], "size": [8, 40, 40]}
+    del other["body_crop"]
+    save_weights(tmp_path / "start.safetensors", weights, {**metadata, "preprocess": other})
+    pretrain(store, tmp_path / "run", replace(ARGS, steps=1, init=str(tmp_path / "start.safetensors")))
+    assert "prepared otherwise (preprocess: size [8, 40, 40], now [8, 48, 48]); prepare" in caplog.text
+    caplog.clear()
+    pretrain(store, tmp_path / "alike", replace(ARGS, steps=1, init=str(finished)))
+    assert "prepared otherwise" not in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1]", b'{"kind": 3'])

@@ -44,8 +44,8 @@ def a_gpu_runs_out(*_words: Any, **_settings: Any) -> Any:
 def test_memory_that_runs_out_says_which_setting_lowers_it(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def greedy(self: VoCo, units: Any) -> Any:
-        return torch_runs_out() if len(units) > 5 else healthy(self, units)
+    def greedy(self: VoCo, units: Any, seeds: Any = None) -> Any:
+        return torch_runs_out() if len(units) > 5 else healthy(self, units, seeds)
 
     healthy = VoCo.encode
     monkeypatch.setattr(VoCo, "encode", greedy)

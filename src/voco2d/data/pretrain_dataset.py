@@ -100,6 +100,8 @@ class PretrainDataset(ABC, Generic[P, B]):
         self._source: SliceSource | None = None
         self.waited_seconds = 0.0
         """Time that `batches` has waited for slices to be read."""
+        self.prepared_seconds = 0.0
+        """Time it has then spent windowing, resizing and cutting them; where a GPU does that, only starting it."""
         patients = store.index["patient_id"].astype(str)
         barred = patients.isin([str(patient) for patient in exclude_patients]).to_numpy()
         self.kept = np.flatnonzero(~barred)
@@ -154,7 +156,10 @@ class PretrainDataset(ABC, Generic[P, B]):
                 plan, hu = coming.result()
                 self.waited_seconds += time.monotonic() - since
                 coming = reader.submit(self._prepare, step + 1, device) if step + 1 < stop else None
-                yield self._finish(plan, hu, device)
+                since = time.monotonic()
+                batch = self._finish(plan, hu, device)
+                self.prepared_seconds += time.monotonic() - since
+                yield batch
 
     def resized(self, slices: Float[Tensor, "*n H W"], extent: int) -> Float[Tensor, "*n e e"]:
         """Resize slices by area to a square of `extent` pixels."""

@@ -46,9 +46,9 @@ _CHARTS: Final = (
     Chart("Time a step", ("seconds",), "seconds", "A rise means that something else took the machine."),
     Chart(
         "Waiting for data",
-        ("wait_share",),
+        ("wait_share", "prepare_share"),
         "share of the time",
-        "Near 0 the network is the limit; far above, reading is.",
+        "Near 0 the network is the limit; far above, reading is, or on a CPU windowing and cutting (prepare_share).",
         limits=(0.0, 1.0),
     ),
 )

@@ -6,7 +6,7 @@ batch (feature caching: Gao et al., arXiv 2101.06983).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -76,8 +76,14 @@ class Method(nn.Module, ABC):
     ENCODERS: ClassVar[tuple[str, ...]] = ("student.backbone",)
 
     @abstractmethod
-    def encode(self, units: Float[Tensor, "M S h w"]) -> Float[Tensor, "M F"]:
-        """Return the student's features of units, each by itself but for batch norm; the heavy part."""
+    def encode(self, units: Float[Tensor, "M S h w"], seeds: Sequence[int] | None = None) -> Float[Tensor, "M F"]:
+        """Return the student's features of units, each by itself but for batch norm; the heavy part.
+
+        Args:
+            units: Any of a batch.
+            seeds: M numbers that decide what chance does with each unit, so that it doesn't matter which units are
+                encoded together, nor where; without them torch's own generator decides.
+        """
 
     def teach(self, units: Float[Tensor, "M S h w"]) -> Float[Tensor, "M T"] | None:
         """Return the teacher's features of units, without gradient; None where a method has no teacher."""

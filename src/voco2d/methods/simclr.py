@@ -1,6 +1,6 @@
 """SimCLR: two views of a slice are nearer to each other than to those of all other slices (arXiv 2002.05709)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,8 +28,9 @@ class SimCLR(Method):
         self._temperature = args.temperature
         self.student = ViewEncoder(backbone, args.crop, lambda width: simclr_projector(width, args.hidden, args.out))
 
-    def encode(self, units: Float[Tensor, "M 1 c c"]) -> Float[Tensor, "M F"]:
+    def encode(self, units: Float[Tensor, "M 1 c c"], seeds: Sequence[int] | None = None) -> Float[Tensor, "M F"]:
         """Return the pooled features of views."""
+        del seeds  # nothing is drawn
         return self.student.pooled(units)
 
     def contrast(self, student: Float[Tensor, "N F"], teacher: Float[Tensor, "N T"] | None, batch: Batch) -> StepOutput:

@@ -1,6 +1,6 @@
 """SimMIM: the pixels of hidden squares are predicted from the rest of the slice (arXiv 2111.09886)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -70,8 +70,9 @@ class SimMIM(Method):
         super().__init__()
         self.student = MaskedEncoder(backbone, args)
 
-    def encode(self, units: Float[Tensor, "M 2 c c"]) -> Float[Tensor, "M F"]:
+    def encode(self, units: Float[Tensor, "M 2 c c"], seeds: Sequence[int] | None = None) -> Float[Tensor, "M F"]:
         """Return each unit's loss and then its pooled features: nothing is compared between units."""
+        del seeds  # nothing is drawn
         images, hidden = units.unbind(1)
         predicted, pooled = self.student(images, hidden)
         return torch.cat([hidden_pixel_loss(predicted, images, hidden)[:, None], pooled], dim=1)

@@ -1,7 +1,7 @@
 """What the methods share whose student learns from a momentum teacher."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,8 +23,9 @@ class TaughtMethod(Method):
     def features(network: Any, units: Tensor) -> Tensor:
         """Return what a student, or its teacher's network, encodes units (M, …) into: (M, F)."""
 
-    def encode(self, units: Float[Tensor, "M S h w"]) -> Float[Tensor, "M F"]:
+    def encode(self, units: Float[Tensor, "M S h w"], seeds: Sequence[int] | None = None) -> Float[Tensor, "M F"]:
         """Return the student's features of units."""
+        del seeds  # nothing is drawn
         return self.features(self.student, units)
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """2D-VoCo: a student learns from a momentum teacher where a crop of a slice stack lies (arXiv 2601.14593)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import feature_map_size
 from voco2d.models.heads import Projector
 from voco2d.models.momentum import MomentumTeacher
+from voco2d.models.unit_dropout import UnitDropout
 
 IN_CHANS = 1
 
@@ -33,18 +35,23 @@ class ClipEncoder(nn.Module):
         # channels-last takes half of the time of a forward pass on a CPU
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.side = args.side
-        self.slice_dropout = nn.Dropout(args.feature_dropout if args.dropout_on == "slices" else 0.0)
+        self.slice_dropout = UnitDropout(args.feature_dropout if args.dropout_on == "slices" else 0.0)
         self.clip_dropout = nn.Dropout(args.feature_dropout if args.dropout_on == "clip" else 0.0)
         self.projector = Projector(features * height * width, args.hidden, args.projector_norm, args.projector_end)
 
-    def clip(self, crops: Float[Tensor, "M S c c"]) -> Float[Tensor, "M F"]:
-        """Return each crop's clip feature: the mean over its slices of the flattened feature map."""
+    def clip(self, crops: Float[Tensor, "M S c c"], seeds: Sequence[int] | None = None) -> Float[Tensor, "M F"]:
+        """Return each crop's clip feature: the mean over its slices of the flattened feature map.
+
+        Args:
+            crops: Intensities 0…1.
+            seeds: Each crop's, for what is dropped from its slices.
+        """
         count = len(crops)
         images = rearrange(crops, "m s r c -> (m s) 1 r c")
         if crops.shape[-1] != self.side:
             images = F.interpolate(images, size=(self.side, self.side), mode="bilinear", align_corners=False)
         maps: Tensor = self.backbone(images.contiguous(memory_format=torch.channels_last))
-        clips: Tensor = reduce(self.slice_dropout(maps.float()), "(m s) f h w -> m (f h w)", "mean", m=count)
+        clips: Tensor = reduce(self.slice_dropout(maps.float(), seeds), "(m s) f h w -> m (f h w)", "mean", m=count)
         return clips
 
     def project(self, clips: Float[Tensor, "B N F"]) -> Float[Tensor, "B N D"]:
@@ -76,7 +83,7 @@ class VoCo(TaughtMethod):
             trained="projector" if self._trains_projector else "",
         )
         network: Any = self.teacher.network
-        network.slice_dropout = network.clip_dropout = nn.Identity()
+        network.slice_dropout, network.clip_dropout = UnitDropout(0.0), nn.Identity()
         if args.teacher_start == "own":
             for layer in network.projector.layers:
                 layer.reset_parameters()
@@ -86,6 +93,10 @@ class VoCo(TaughtMethod):
         """Return a network's features of crops."""
         clips: Tensor = network.clip(units)
         return clips
+
+    def encode(self, units: Float[Tensor, "M S c c"], seeds: Sequence[int] | None = None) -> Float[Tensor, "M F"]:
+        """Return the student's features of crops, of whose slices each crop's seed drops some."""
+        return self.student.clip(units, seeds)
 
     def contrast(self, student: Float[Tensor, "N F"], teacher: Float[Tensor, "N F"] | None, batch: Batch) -> StepOutput:
         """Compute the terms of `loss`; only a teacher's projector that is trained by gradient keeps a graph."""

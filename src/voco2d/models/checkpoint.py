@@ -1,7 +1,6 @@
 """Weights on disk: our own safetensors files, and the backbones inside other people's checkpoints."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,18 @@ import timm
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from voco2d.durable import write_durably
 from voco2d.errors import CheckpointError
 from voco2d.models.backbones import any_size, check_name
-from voco2d.models.state_files import METADATA_KEY, State, parse_metadata, read_safetensors, read_state
+from voco2d.models.state_files import (
+    DIGEST_KEY,
+    METADATA_KEY,
+    State,
+    digest,
+    parse_metadata,
+    read_safetensors,
+    read_state,
+)
 from voco2d.models.state_files import Metadata as Metadata
 from voco2d.models.state_names import Match, complete, fits, image_channels, load_state, match
 
@@ -23,20 +31,19 @@ _HUB_CONFIG = "config.json"
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and what must be known to use them as one safetensors file, atomically.
+    """Write tensors and what must be known to use them as one safetensors file, which is there whole or not at all.
+
+    Its header has a digest of all of it, by which a reader finds later damage.
 
     Args:
         path: The file; its folder exists.
         state: Tensors by name.
         metadata: Anything JSON can hold.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    try:
-        save_file(tensors, str(temporary), metadata={"format": "pt", METADATA_KEY: json.dumps(dict(metadata))})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    described = json.dumps(dict(metadata))
+    header = {"format": "pt", METADATA_KEY: described, DIGEST_KEY: digest(tensors, described)}
+    write_durably(path, lambda file: save_file(tensors, str(file), metadata=header))
 
 
 def read_weights(path: Path) -> tuple[State, Metadata]:

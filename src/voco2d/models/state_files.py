@@ -1,5 +1,6 @@
 """Tensors by name out of a weights file of anyone, without running anything the file holds."""
 
+import hashlib
 import json
 import pickle
 import zipfile
@@ -15,6 +16,8 @@ from voco2d.errors import CheckpointError, MissingCheckpointError
 
 METADATA_KEY = "voco2d"
 """Under which our safetensors files keep their description, as JSON."""
+DIGEST_KEY = "voco2d.digest"
+"""Under which they keep what `digest` gave; files of before have none."""
 _NESTS = ("state_dict", "model", "model_state_dict", "student", "net")
 """Keys under which other people's checkpoints keep their state dict."""
 _OPTIMIZERS = ("torch.optim.adamw.AdamW", "torch.optim.adam.Adam", "torch.optim.sgd.SGD")
@@ -70,14 +73,30 @@ def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
     """Return the tensors and the header's words of a safetensors file.
 
     Raises:
-        CheckpointError: Missing or damaged.
+        CheckpointError: Missing or damaged, or its tensors are not those that `save_weights` wrote.
     """
     is_safetensors(path)
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            header: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
+    if DIGEST_KEY in header and header[DIGEST_KEY] != digest(tensors, header.get(METADATA_KEY, "")):
+        raise CheckpointError(
+            f"{path}: damaged (its content is not what was written); use another checkpoint of the run"
+        )
+    return tensors, header
+
+
+def digest(tensors: Mapping[str, Tensor], described: str) -> str:
+    """Return the BLAKE2b of a description and of contiguous tensors on the host, with their names, types and shapes."""
+    total = hashlib.blake2b(described.encode(), digest_size=32)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def parse_metadata(header: Mapping[str, str], path: Path) -> Metadata:

@@ -37,7 +37,7 @@ def refuse_other_run(
         return
     changed = [
         f"{key} was {old!r}, now {new!r}"
-        for key, old, new in _differences(before, to_tree(config), "")
+        for key, old, new in differences(before, to_tree(config))
         if key.split(".")[0] not in may_change
     ]
     recorded = recorded_inputs(out)
@@ -67,10 +67,11 @@ def recorded_inputs(out: Path) -> Mapping[str, str]:
     return inputs
 
 
-def _differences(before: Tree, now: Tree, section: str) -> Iterator[tuple[str, Any, Any]]:
+def differences(before: Tree, now: Tree, section: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each key in which two configurations differ, with both values; keys within sections have dots."""
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{section}{key}.")
+            yield from differences(old, new, f"{section}{key}.")
         elif old != new:
             yield section + key, old, new

@@ -1,7 +1,6 @@
 """Trains the classifier on the patients outside one fold and keeps the epoch that does best on those inside."""
 
 import logging
-import pickle
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ from voco2d.training.fold_step import FoldStep, predict_rows
 from voco2d.training.gate_fit import add_feature_distance
 from voco2d.training.initialisation import Initialisation
 from voco2d.training.out_of_fold import patient_scores, prediction_table, weights_path
-from voco2d.training.pretrain_checkpoint import save_tensors
+from voco2d.training.pretrain_checkpoint import load_tensors, save_tensors
 from voco2d.training.run_dir import RunDir
 from voco2d.training.selection import Selection
 from voco2d.training.tuning import frozen_parts, set_training
@@ -115,7 +114,7 @@ class FoldTraining:
 
     def _load_state(self, path: Path) -> None:
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_tensors(path)
             self._model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict(state["schedule"])
@@ -123,7 +122,7 @@ class FoldTraining:
             if self._average is not None:
                 self._average.load_state_dict(state["average"])
             kept = state["selection"]
-        except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        except (CheckpointError, RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(f"{path}: damaged; delete it to train this fold from its start") from error
         self._selection = Selection(self._plan.args.select, self._plan.args.patience, **kept)
         self._epoch = state["epoch"]

@@ -5,8 +5,9 @@ encoded again with a graph and takes its part of that gradient (feature caching,
 is exactly that of the whole batch, and peak memory is that of one piece. Only batch norm sees a piece at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,14 +17,16 @@ from torch import Tensor, nn
 from voco2d.methods.method import Batch, Method, StepOutput
 from voco2d.training.processes import add_up, gather, is_shared, own_rows
 
-_CONTRAST, _STUDENT, _TEACHER = 0, 1, 2
+_CONTRAST, _STUDENT, _TEACHER, _UNITS = 0, 1, 2, 3
 """Streams of chance within a step."""
 
 
 class Chance:
     """Sets torch's generators so that what they give is a function of the seed, the step and the place in the step.
 
-    A run that goes on, a piece that is encoded twice, and processes that must agree all get the same draws.
+    A run that goes on, a piece that is encoded twice, and processes that must agree all get the same draws. What a
+    method draws for a unit by itself depends on `units`, so on no piece and no process; what a backbone draws of its
+    own, which none of the presets' does, depends on both.
 
     Args:
         seed: Of the run.
@@ -38,6 +41,12 @@ class Chance:
     def contrast(self) -> None:
         """Begin what every process does alike."""
         self._begin(_CONTRAST, 0, 0)
+
+    def units(self, count: int) -> list[int]:
+        """Return the seeds of this process's `count` units, each a function of its place among those of all."""
+        first = self._rank * count
+        seeds = np.random.SeedSequence((*self._key, _UNITS)).generate_state(first + count, np.uint64)
+        return [int(seed) for seed in seeds[first:]]
 
     def student(self, piece: int) -> None:
         """Begin the student's pass over a piece."""
@@ -68,8 +77,9 @@ def compute_gradients(method: Method, batch: Batch, fabric: Fabric, chunk: int, 
     pieces = torch.split(batch.units, chunk) if chunk else (batch.units,)
     teacher = _teach(method, pieces, fabric, chance)
     whole = len(pieces) == 1
+    encoder = _Encoder(method, chance, chance.units(len(batch.units)))
     with fabric.autocast():
-        encoded = _encode(method, pieces[0], 0, chance) if whole else _encode_without_graph(method, pieces, chance)
+        encoded = encoder(pieces[0], 0, 0) if whole else _encode_without_graph(encoder, pieces)
     student = gather(encoded.detach()).requires_grad_()
     chance.contrast()
     with fabric.autocast():
@@ -80,7 +90,7 @@ def compute_gradients(method: Method, batch: Batch, fabric: Fabric, chunk: int, 
     if whole:
         torch.autograd.backward(encoded, gradient.to(encoded.dtype))
     else:
-        _encode_with_graph(method, pieces, gradient, fabric, chance)
+        _encode_with_graph(encoder, pieces, gradient, fabric)
     if is_shared():
         _share_gradients(method)
     return output
@@ -98,23 +108,38 @@ def _teach(method: Method, pieces: tuple[Tensor, ...], fabric: Fabric, chance: C
     return gather(torch.cat(taught))
 
 
-def _encode(method: Method, piece: Tensor, index: int, chance: Chance) -> Tensor:
-    chance.student(index)
-    return method.encode(piece)
+@dataclass(frozen=True)
+class _Encoder:
+    """Lets the student encode pieces of a batch, whatever their order, as often as need be."""
+
+    method: Method
+    chance: Chance
+    seeds: Sequence[int]
+
+    def __call__(self, piece: Tensor, index: int, first: int) -> Tensor:
+        """Encode the piece of that index, whose first unit is the batch's `first`."""
+        self.chance.student(index)
+        return self.method.encode(piece, self.seeds[first : first + len(piece)])
 
 
-def _encode_without_graph(method: Method, pieces: tuple[Tensor, ...], chance: Chance) -> Tensor:
-    with torch.no_grad(), unchanged_statistics(method):
-        return torch.cat([_encode(method, piece, index, chance) for index, piece in enumerate(pieces)])
+def _numbered(pieces: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, int, int]]:
+    """Yield each piece, its index, and how many units come before it."""
+    first = 0
+    for index, piece in enumerate(pieces):
+        yield piece, index, first
+        first += len(piece)
 
 
-def _encode_with_graph(
-    method: Method, pieces: tuple[Tensor, ...], gradient: Tensor, fabric: Fabric, chance: Chance
-) -> None:
-    parts = torch.split(gradient, [len(piece) for piece in pieces])
-    for index, (piece, part) in enumerate(zip(pieces, parts, strict=True)):
+def _encode_without_graph(encoder: _Encoder, pieces: tuple[Tensor, ...]) -> Tensor:
+    with torch.no_grad(), unchanged_statistics(encoder.method):
+        return torch.cat([encoder(*numbered) for numbered in _numbered(pieces)])
+
+
+def _encode_with_graph(encoder: _Encoder, pieces: tuple[Tensor, ...], gradient: Tensor, fabric: Fabric) -> None:
+    for piece, index, first in _numbered(pieces):
+        part = gradient[first : first + len(piece)]
         with fabric.autocast():
-            encoded = _encode(method, piece, index, chance)
+            encoded = encoder(piece, index, first)
         torch.autograd.backward(encoded, part.to(encoded.dtype))
 
 

@@ -45,8 +45,11 @@ class OptimArgs:
     grad_clip: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.lr > 0 or self.weight_decay < 0 or self.warmup_steps < 0 or self.grad_clip < 0:
-            raise ConfigError("optim: lr must be above 0; weight_decay, warmup_steps and grad_clip at least 0")
+        if not 0 < self.lr < math.inf:
+            raise ConfigError(f"optim.lr={self.lr}: must be finite and above 0")
+        for key in ("weight_decay", "warmup_steps", "grad_clip"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ConfigError(f"optim.{key}={getattr(self, key)}: must be finite and at least 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"optim.betas={list(self.betas)}: both must be at least 0 and below 1")
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from voco2d.config import to_tree
+from voco2d.config import Tree, to_tree
 from voco2d.data.cohort import patient_digests
 from voco2d.data.datasets import build_dataset
 from voco2d.data.pretrain_dataset import DataArgs, Share
 from voco2d.errors import CheckpointError
 from voco2d.memory import enough_memory
+from voco2d.methods.method import Method
 from voco2d.methods.registry import build_method
 from voco2d.models.backbones import build_backbone, check_name
 from voco2d.models.checkpoint import backbone_state, read_weights
@@ -21,16 +22,24 @@ from voco2d.models.shared_norm import share_norms
 from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.alarm import Alarm
-from voco2d.training.continuation import refuse_other_run
+from voco2d.training.continuation import differences, refuse_other_run
 from voco2d.training.fast_path import memory_given_back, take_fast_path
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.memory_advice import for_networks
 from voco2d.training.optim import build_optimizer, build_schedule
 from voco2d.training.pretrain_args import MAY_CHANGE, PRESETS, PretrainArgs
-from voco2d.training.pretrain_checkpoint import TrainingState, has_checkpoint, saved_steps, weights_path
+from voco2d.training.pretrain_checkpoint import TrainingState, has_checkpoint, saved_steps, set_aside, weights_path
 from voco2d.training.pretrain_loop import PretrainLoop
 from voco2d.training.probe import Probe
-from voco2d.training.processes import first_does, is_first, is_shared, same_start
+from voco2d.training.processes import (
+    all_do,
+    all_there,
+    first_does,
+    is_first,
+    is_shared,
+    same_everywhere,
+    same_start,
+)
 from voco2d.training.run_dir import RunDir, read_config
 from voco2d.training.trainer import launch
 from voco2d.training.writers import check_writers, open_writers
@@ -90,13 +99,12 @@ def pretrain(
             return out
     probe = _build_probe(volumes, args, exclude_patients)
     fabric = launch(args.device, args.precision, args.seed, args.devices, args.nodes)
-    dataset.take(Share(fabric.global_rank, fabric.world_size))
-    with enough_memory("while the networks were built", for_networks(args)):
-        state = _build(args, fabric, continues=resume and has_checkpoint(out))
+    all_do(lambda: dataset.take(Share(fabric.global_rank, fabric.world_size)))
+    state = _build(args, fabric, to_tree(volumes.preprocess_args), continues=resume and has_checkpoint(out))
     first_does(lambda: _open(out, args, inputs, resume))
     run = RunDir(out)
-    with enough_memory("while the checkpoint was read", for_networks(args)):
-        start = state.load_newest(run.path) if resume else 0
+    start = same_everywhere(all_do(lambda: _load(state, out, args)), "the checkpoint they read") if resume else 0
+    first_does(lambda: set_aside(run.path, start))
     first_does(lambda: run.truncate_log(start))
     metadata = {
         "kind": KIND,
@@ -111,7 +119,7 @@ def pretrain(
     alarm = Alarm(args.alarm, args.optim.warmup_steps, args.optim.lr)
     alarm.replay(run.read_log(start - alarm.reach))
     writers = args.writers if is_first() else ()
-    with memory_given_back(), open_writers(writers, run.path, to_tree(args), start) as write:
+    with memory_given_back(), all_there(), open_writers(writers, run.path, to_tree(args), start) as write:
         PretrainLoop(state, dataset, run, args, metadata, alarm, probe, write).run(start)
     return run.path
 
@@ -131,14 +139,9 @@ def _open(out: Path, args: PretrainArgs, inputs: Mapping[str, str], resume: bool
     RunDir.create(out, KIND, args, inputs, resume)
 
 
-def _build(args: PretrainArgs, fabric: Fabric, continues: bool) -> TrainingState:
+def _build(args: PretrainArgs, fabric: Fabric, prepared: Tree, continues: bool) -> TrainingState:
     """Build everything a step changes; a run that is continued gets its weights later."""
-    start = read_initialisation(RANDOM if continues else args.init, args.backbone, IN_CHANS)
-    backbone = build_backbone(args.backbone, in_chans=IN_CHANS)
-    start.apply(backbone)
-    _compare(start.metadata, args)
-    take_fast_path(backbone, args, fabric.device)
-    method = build_method(backbone, args.method).to(fabric.device)
+    method = all_do(lambda: _networks(args, fabric, prepared, continues))
     same_start(method)
     if is_shared():
         share_norms(method)
@@ -150,14 +153,38 @@ def _build(args: PretrainArgs, fabric: Fabric, continues: bool) -> TrainingState
     return TrainingState(method, optimizer, build_schedule(optimizer, args.optim, args.horizon), fabric)
 
 
-def _compare(start: Mapping[str, Any], args: PretrainArgs) -> None:
-    """Warn where a start has seen other intensities than it is going to."""
+def _networks(args: PretrainArgs, fabric: Fabric, prepared: Tree, continues: bool) -> Method:
+    with enough_memory("while the networks were built", for_networks(args)):
+        start = read_initialisation(RANDOM if continues else args.init, args.backbone, IN_CHANS)
+        backbone = build_backbone(args.backbone, in_chans=IN_CHANS)
+        start.apply(backbone)
+        _compare(start.metadata, args, prepared)
+        take_fast_path(backbone, args, fabric.device)
+        return build_method(backbone, args.method).to(fabric.device)
+
+
+def _load(state: TrainingState, out: Path, args: PretrainArgs) -> int:
+    with enough_memory("while the checkpoint was read", for_networks(args)):
+        return state.load_newest(out)
+
+
+def _compare(start: Mapping[str, Any], args: PretrainArgs, prepared: Tree) -> None:
+    """Warn where a start has seen other intensities than it is going to, or volumes that were prepared otherwise."""
     known = start.get("window_hu")
     if known is not None and list(known) != list(args.window_hu):
         _log.warning(
             "%s was trained on a window of %s HU, this run shows %s; set window_hu to the same unless you mean it",
             args.init, list(known), list(args.window_hu),
         )  # fmt: skip
+    before = start.get("preprocess")
+    if isinstance(before, Mapping):
+        # a checkpoint from before a key there was says nothing about it
+        changed = [f"{key} {old}, now {new}" for key, old, new in differences({**prepared, **before}, prepared)]
+        if changed:
+            _log.warning(
+                "%s was trained on a store that was prepared otherwise (preprocess: %s); "
+                "prepare the store alike unless you mean it", args.init, "; ".join(changed),
+            )  # fmt: skip
 
 
 def _seen_before(args: PretrainArgs, run: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Configuration of pretraining and its presets."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -85,18 +86,20 @@ class PretrainArgs:
         for key in ("steps", "checkpoint_every", "log_every", "devices", "nodes"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key}={getattr(self, key)}: must be at least 1")
+        if self.schedule_steps is not None and self.schedule_steps < 1:
+            raise ConfigError(f"schedule_steps={self.schedule_steps}: must be at least 1; leave it out to take steps")
         for key in ("keep_checkpoints", "chunk"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"{key}={getattr(self, key)}: must be at least 0")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed}: must lie in 0…{2**32 - 1}")
-        if not self.window_hu[0] < self.window_hu[1]:
-            raise ConfigError(f"window_hu={list(self.window_hu)}: the first must be below the second")
+        if not -math.inf < self.window_hu[0] < self.window_hu[1] < math.inf:
+            raise ConfigError(f"window_hu={list(self.window_hu)}: both must be finite, the first below the second")
 
     @property
     def horizon(self) -> int:
         """Steps over which the schedules run."""
-        return self.schedule_steps or self.steps
+        return self.steps if self.schedule_steps is None else self.schedule_steps
 
     @property
     def images_per_step(self) -> int:

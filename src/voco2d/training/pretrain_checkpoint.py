@@ -1,8 +1,8 @@
 """Checkpoints of a pretraining run: weights anyone can use, and what continuing the run needs besides."""
 
 import logging
-import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,18 @@ from lightning_fabric import Fabric
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from voco2d.durable import write_durably
 from voco2d.errors import CheckpointError
 from voco2d.methods.method import Method
 from voco2d.models.checkpoint import read_weights, save_weights
 
 _log = logging.getLogger(__name__)
 _DIGITS = 8
+_ASIDE = ".aside"
+"""What the names of files end in that `set_aside` moved."""
+_NO_STEP = -1
+_OF_ARCHIVES = (zipfile.BadZipFile, NotImplementedError)
+"""What zipfile raises at a file that is no archive, or whose headers are damaged."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,10 @@ class TrainingState:
     fabric: Fabric
 
     def save(self, run: Path, step: int, metadata: Mapping[str, Any], keep: int) -> None:
-        """Write the checkpoint of `step` and delete all but the last `keep`; 0 keeps all."""
+        """Write the checkpoint of `step`, and delete what it makes needless.
+
+        That is all but the last `keep` whole ones up to it (0 keeps all), and what `set_aside` moved that it repeats.
+        """
         save_weights(weights_path(run, step), self.method.weights(), {**metadata, "step": step})
         extra = {
             "step": step,
@@ -47,10 +56,14 @@ class TrainingState:
             "scale": self.fabric.strategy.precision.state_dict(),
         }
         save_tensors(resume_path(run, step), extra)
-        if keep:
-            for old in saved_steps(run)[:-keep]:
+        complete = [done for done in saved_steps(run) if done <= step and is_complete(run, done)]
+        for old in saved_steps(run):
+            if keep and old < complete[-keep:][0]:
                 resume_path(run, old).unlink(missing_ok=True)
                 weights_path(run, old).unlink(missing_ok=True)
+        for file in run.glob(f"*{_ASIDE}"):
+            if _step_of(file.with_suffix("")) <= step:
+                file.unlink()
 
     def load(self, run: Path, step: int) -> None:
         """Take back the checkpoint of `step`.
@@ -60,10 +73,7 @@ class TrainingState:
         """
         weights, _ = read_weights(weights_path(run, step))
         file = resume_path(run, step)
-        try:
-            extra = torch.load(file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"{file}: missing or damaged ({type(error).__name__})") from error
+        extra = load_tensors(file)
         self.method.load_weights(weights)
         try:
             self.optimizer.load_state_dict(extra["optimizer"])
@@ -105,21 +115,52 @@ def resume_path(run: Path, step: int) -> Path:
 
 
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values with torch, atomically; `torch.load(weights_only=True)` reads them."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write tensors and plain values with torch, whole or not at all; `torch.load(weights_only=True)` reads them."""
+    write_durably(path, lambda file: torch.save(dict(content), file))
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read what `save_tensors` wrote, after comparing its parts with their checksums, which torch itself does not.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
     try:
-        torch.save(dict(content), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"{broken}: another checksum")
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, *_OF_ARCHIVES) as error:
+        raise CheckpointError(f"{path}: missing or damaged ({type(error).__name__})") from error
+    return content
 
 
 def has_checkpoint(run: Path) -> bool:
     """Tell whether a checkpoint was completed; half of one is what a kill leaves that came while it was written."""
-    return any(weights_path(run, step).exists() and resume_path(run, step).exists() for step in saved_steps(run))
+    return any(is_complete(run, step) for step in saved_steps(run))
+
+
+def is_complete(run: Path, step: int) -> bool:
+    """Tell whether both parts of a checkpoint are there."""
+    return weights_path(run, step).exists() and resume_path(run, step).exists()
 
 
 def saved_steps(run: Path) -> list[int]:
     """Return the steps that have a checkpoint, or a part of one."""
-    names = [file.stem for pattern in ("weights_*.safetensors", "resume_*.pt") for file in run.glob(pattern)]
-    return sorted({int(name.rpartition("_")[2]) for name in names if name.rpartition("_")[2].isdecimal()})
+    files = (file for pattern in ("weights_*.safetensors", "resume_*.pt") for file in run.glob(pattern))
+    return sorted({_step_of(file) for file in files} - {_NO_STEP})
+
+
+def set_aside(run: Path, step: int) -> None:
+    """Rename what checkpoints after `step` have left, which is broken or half, so that nobody takes it for a result."""
+    for later in (later for later in saved_steps(run) if later > step):
+        for file in (weights_path(run, later), resume_path(run, later)):
+            if file.exists():
+                file.replace(file.with_name(file.name + _ASIDE))
+                _log.warning("%s: set aside as %s; the run goes on after step %d", file, file.name + _ASIDE, step)
+
+
+def _step_of(file: Path) -> int:
+    digits = file.stem.rpartition("_")[2]
+    return int(digits) if digits.isdecimal() else _NO_STEP

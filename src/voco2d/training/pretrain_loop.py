@@ -1,7 +1,7 @@
 """The loop of pretraining: steps, what is watched, checkpoints, and the ways it can stop."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -20,7 +20,7 @@ from voco2d.training.pretrain_args import PretrainArgs
 from voco2d.training.pretrain_checkpoint import TrainingState, save_tensors
 from voco2d.training.pretrain_step import take_step
 from voco2d.training.probe import Probe
-from voco2d.training.processes import first_does, is_first
+from voco2d.training.processes import all_do, first_does, is_first
 from voco2d.training.run_dir import Record, RunDir
 
 _PROBED: Final = "student.backbone"
@@ -65,9 +65,7 @@ class PretrainLoop:
         with Progress("pretraining", args.steps, done=start, shown=is_first()) as progress:
             for step in range(start + 1, args.steps + 1):
                 rate = float(self.state.schedule.get_last_lr()[0])
-                resident = self.dataset.is_resident
-                with enough_memory("while a batch was drawn", for_batch(args, resident, fabric.world_size)):
-                    batch = next(batches)
+                batch = all_do(partial(self._draw, batches))
                 smaller = for_step(args, len(batch.units), self.dataset.is_resident)
                 with enough_memory("in a step", smaller):
                     output, norm = self.step(batch, step)
@@ -91,6 +89,11 @@ class PretrainLoop:
             What the method made of the batch, and the gradient's norm before clipping.
         """
         return take_step(self.state, batch, self.args, step, partial(self._refuse, batch, step))
+
+    def _draw(self, batches: Iterator[Batch]) -> Batch:
+        smaller = for_batch(self.args, self.dataset.is_resident, self.state.fabric.world_size)
+        with enough_memory("while a batch was drawn", smaller):
+            return next(batches)
 
     def _tell(self, record: Record, probes: bool) -> None:
         """Probe if it is time, judge, and write the record everywhere."""
@@ -131,23 +134,25 @@ class PretrainLoop:
 
 
 class _Clock:
-    """Measures the time a step takes and the share of it that goes by waiting for data."""
+    """Measures the time a step takes and the shares of it that go by waiting for data and preparing it."""
 
     def __init__(self, dataset: PretrainDataset[Any, Any], step: int) -> None:
         self._dataset = dataset
         self._begin(step)
 
     def read(self, step: int) -> dict[str, float]:
-        """Return both since the last reading, and start anew."""
-        passed = time.monotonic() - self._since
+        """Return all since the last reading, and start anew."""
+        passed = max(time.monotonic() - self._since, 1e-9)
         waited = self._dataset.waited_seconds - self._waited
+        prepared = self._dataset.prepared_seconds - self._prepared
         steps = step - self._step
         self._begin(step)
-        return {"seconds": passed / steps, "wait_share": waited / max(passed, 1e-9)}
+        return {"seconds": passed / steps, "wait_share": waited / passed, "prepare_share": prepared / passed}
 
     def skip(self) -> None:
         """Leave out the time since the last reading, which was no step's."""
-        self._since, self._waited = time.monotonic(), self._dataset.waited_seconds
+        self._since = time.monotonic()
+        self._waited, self._prepared = self._dataset.waited_seconds, self._dataset.prepared_seconds
 
     def _begin(self, step: int) -> None:
         self._step = step

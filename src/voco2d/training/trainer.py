@@ -1,5 +1,6 @@
 """Where and in which precision a training runs."""
 
+import atexit
 import os
 from collections.abc import Mapping
 from typing import Literal
@@ -8,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from voco2d.errors import ConfigError
+from voco2d.training.processes import leave
 
 PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -50,6 +52,8 @@ def launch(device: str, precision: str, seed: int, devices: int = 1, nodes: int 
         precision=PRECISIONS[precision],
     )
     fabric.launch()
+    if not alone:
+        atexit.register(leave)
     torch.manual_seed(seed)
     return fabric
 

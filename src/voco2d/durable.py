@@ -1,0 +1,34 @@
+"""Files that are there whole or not at all, also after a power cut."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_durably(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file that appears at `path` once all of it is on the disk; an older one stays until then.
+
+    Args:
+        path: The file; its folder exists.
+        write: Takes the name of a temporary file in the same folder.
+
+    Raises:
+        OSError: Writing failed; `path` is what it was, and the temporary file is gone.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        _to_disk(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder can't be opened
+        _to_disk(path.parent)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,37 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from voco2d.durable import write_durably
+
+
+def test_content_and_name_reach_the_disk_in_that_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        happened.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().suffix or 'folder'}")
+        sync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        happened.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_durably(tmp_path / "a.bin", lambda file: file.write_bytes(b"new"))
+    assert happened == ["sync .tmp", "rename", "sync folder"]
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+
+
+def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"old")
+
+    def half(file: Path) -> None:
+        file.write_bytes(b"ne")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        write_durably(tmp_path / "a.bin", half)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a.bin": b"old"}
