@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test lint types layers unit format clean
+.PHONY: help install demo test lint types layers unit docs format clean
 
 help:
 	@echo "make demo     install, then run the whole story on a phantom cohort into demo/"
-	@echo "make test     install, then lint, type-check, check the layers and run the tests"
+	@echo "make test     install, then lint, type-check, check the layers, build the docs and run the tests"
+	@echo "make docs     build the documentation strictly into build/site"
 	@echo "make install  only create $(VENV) with the package in it"
 	@echo "make format   rewrite the sources in the house style"
 	@echo "make clean    remove $(VENV) and caches"
@@ -21,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,dask,explain,itk,onnx,postgres,serve,ssl,volume]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,dask,docs,explain,itk,onnx,postgres,serve,ssl,volume]'
 	@touch $@
 
 install: $(VENV)/.installed
@@ -29,7 +30,7 @@ install: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/voco2d demo --out demo
 
-test: lint types layers unit
+test: lint types layers docs unit
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -41,6 +42,9 @@ types: $(VENV)/.installed-dev
 layers: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 unit: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2
 
@@ -49,4 +53,4 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

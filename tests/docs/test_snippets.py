@@ -1,0 +1,131 @@
+"""Each command line of the documentation is one the program takes, and each piece of Python names what there is."""
+
+import ast
+import importlib
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import timm
+from safetensors.torch import save_file
+
+from voco2d import read_volume
+from voco2d.cli import _CONFIGURABLE, _split, build_parser
+from voco2d.config import from_tree, override, resolve
+from voco2d.data.phantom import PhantomArgs
+from voco2d.errors import ConfigError
+from voco2d.store.build import PrepareArgs
+from voco2d.training import finetune_args, pretrain_args
+from voco2d.training.finetune_args import FinetuneArgs
+from voco2d.training.pretrain_args import PretrainArgs
+from voco2d.training.study.config import read_study
+
+sys.path.insert(0, str(Path(__file__).parent))
+from snippets import PAGES, ROOT, Snippet, command_lines, python_snippets, words_of
+
+SHORTENED = {"results/phantom_study/pilots.md": "an ellipsis stands for words that the page tells before"}
+"""Pages whose command lines can't be parsed, and why."""
+NOT_RUN = {
+    "README.md": "takes a classifier and a scan that its gates accept: tests/inference/test_predictor.py",
+    "docs/checkpoints.md": "takes files of several origins: tests/models/test_checkpoint.py",
+    "docs/evaluation.md": "takes tables of four runs: tests/evaluation/test_comparison.py",
+    "docs/export.md": "takes an exported package: tests/inference/onnx",
+    "docs/prediction.md": "takes a classifier and a scan that its gates accept: tests/inference/test_predictor.py",
+}
+"""Pages whose Python is checked for its names and not run, and where it is run instead."""
+_SETTINGS = {
+    "phantom": (PhantomArgs, None),
+    "prepare": (PrepareArgs, None),
+    "pretrain": (PretrainArgs, pretrain_args.PRESETS),
+    "finetune": (FinetuneArgs, finetune_args.PRESETS),
+}
+COMMANDS = [line for line in command_lines() if line.page not in SHORTENED]
+PYTHON = list(python_snippets())
+
+
+def test_there_are_snippets() -> None:
+    assert len(COMMANDS) > 70
+    assert len(PYTHON) > 8
+    assert {snippet.page for snippet in COMMANDS} >= {"README.md", "docs/start.md", "docs/how-to/pretrain-gpus.md"}
+
+
+@pytest.mark.parametrize("snippet", COMMANDS, ids=str)
+def test_the_parser_takes_the_command_line(snippet: Snippet, capsys: pytest.CaptureFixture[str]) -> None:
+    words, overrides = words_of(snippet.text.replace("$k", "0")), []  # of a loop of the shell
+    if words[0] in _CONFIGURABLE:
+        words, overrides = _split(words)
+    if words[-1] in ("--help", "--version", "COMMAND"):
+        return
+    try:
+        options = build_parser().parse_args(words)
+    except SystemExit:
+        pytest.fail(f"{snippet.text}\n{capsys.readouterr().err}")
+    if words[0] in _SETTINGS:
+        cls, presets = _SETTINGS[words[0]]
+        source = getattr(options, "config", None)
+        known = source if presets is not None and source in presets else None
+        resolve(cls, known, overrides, presets)
+    elif words[0] == "study" and overrides:
+        read_study(ROOT / "configs" / "study_phantom.yaml", overrides)
+
+
+def test_a_wrong_command_line_would_be_found() -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["pretrain", "store", "--out", "run", "--holdout", "labels.csv"])
+    tree: dict[str, object] = {}
+    override(tree, ["method.crops=32"])
+    with pytest.raises(ConfigError, match=r"method\.crop"):
+        from_tree(PretrainArgs, tree)
+
+
+@pytest.mark.parametrize("snippet", PYTHON, ids=str)
+def test_python_names_what_there_is(snippet: Snippet) -> None:
+    for node in ast.walk(ast.parse(snippet.text)):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                importlib.import_module(name.name)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, name.name) for name in node.names), str(snippet)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "voco2d":
+            assert hasattr(importlib.import_module("voco2d"), node.attr), f"{snippet}: voco2d.{node.attr}"
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make what the snippets read: a backbone's file, and the log of a run."""
+    folder = tmp_path_factory.mktemp("snippets")
+    network = timm.create_model("efficientnet_b0", in_chans=1, num_classes=0)
+    save_file(network.state_dict(), folder / "backbone.safetensors")
+    (folder / "runs" / "pretrain").mkdir(parents=True)
+    (folder / "runs" / "pretrain" / "metrics.jsonl").write_text(json.dumps({"step": 1, "feature_std": 0.9}) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("snippet", [snippet for snippet in PYTHON if snippet.page not in NOT_RUN], ids=str)
+def test_python_runs(snippet: Snippet, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    exec(compile(snippet.text, str(snippet), "exec"), {"__name__": "__main__"})  # what a reader would run
+
+
+def test_the_array_of_the_snippet_is_read(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own,) = (snippet for snippet in PYTHON if snippet.page == "docs/how-to/prepare-own.md")
+    monkeypatch.chdir(workplace)
+    exec(compile(own.text, str(own), "exec"), {})
+    volume = read_volume("scan.npy")
+    assert volume.hu.shape == (40, 128, 128)
+
+
+def test_every_extra_that_a_page_installs_exists() -> None:
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    assert {extra for _, extra in _named_extras()} <= extras, sorted(set(_named_extras()))
+
+
+def _named_extras() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for found in re.finditer(r"voco2d\[([\w,-]+)\]", page.read_text(encoding="utf-8")):
+            yield from ((page.name, extra) for extra in found[1].split(","))
