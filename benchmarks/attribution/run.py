@@ -27,7 +27,8 @@ from voco2d.data.slice_tables import read_findings
 from voco2d.inference.explain.evidence import HIDDEN_SLICES, Evidence, hide_slices
 from voco2d.inference.explain.explainer import Explainer, rank_slices
 from voco2d.inference.explain.explanation import SeriesExplanation
-from voco2d.inference.predictor import Predictor, ReadOut
+from voco2d.inference.outcome import ReadOut
+from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import SeriesResult
 from voco2d.io.orientation import to_patient_axes
 from voco2d.io.volume import Volume

@@ -11,7 +11,7 @@ from voco2d import Predictor
 from voco2d.config import to_tree
 from voco2d.errors import CheckpointError, ConfigError, ReadError, UsageError
 from voco2d.evaluation.tables import check_predictions
-from voco2d.inference.predictor import PREDICTION_COLUMNS
+from voco2d.inference.result_table import PREDICTION_COLUMNS
 from voco2d.inference.results import SeriesResult
 from voco2d.inference.torch_runtime import TorchRuntime
 from voco2d.io.readers import ReadArgs, read_volume

@@ -12,8 +12,9 @@ from voco2d.evaluation.pairing import aggregate_rows
 from voco2d.evaluation.scaler_file import read_scalers, scalers_text
 from voco2d.evaluation.scaling import Scaler
 from voco2d.evaluation.tables import check_predictions
-from voco2d.inference.predictor import Predictor, prediction_table
+from voco2d.inference.predictor import Predictor
 from voco2d.inference.result_files import results_text
+from voco2d.inference.result_table import prediction_table
 from voco2d.inference.results import SeriesResult, StudyResult
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from voco2d.commands.tables import refuse_folder, write_table, write_text
 from voco2d.errors import UsageError
-from voco2d.inference.predictor import STORED, Predictor, prediction_table
+from voco2d.inference.predictor import STORED, Predictor
 from voco2d.inference.result_files import RunTimes, hashed_id, report_text, results_text
+from voco2d.inference.result_table import prediction_table
 from voco2d.inference.results import NOTICE, StudyResult
 from voco2d.inference.watch import Watcher, watch
 from voco2d.io.readers import ReadArgs

@@ -1,9 +1,8 @@
 """Grades raw scans with fine-tuned networks that are loaded once; says what must not be graded, and why."""
 
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias, get_args
 
@@ -11,44 +10,26 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from voco2d.errors import ConfigError, ReadError, Voco2dError
+from voco2d.errors import ConfigError, ReadError
 from voco2d.evaluation.scaler_file import read_scalers
 from voco2d.inference.gates import find_far, find_in_body, find_in_header, find_unreadable
+from voco2d.inference.outcome import Clock, ReadOut, failed, geometry_of, series_of
 from voco2d.inference.probabilities import grade
-from voco2d.inference.results import DECIMALS, Finding, GateMode, SeriesResult, StudyResult, group_studies
+from voco2d.inference.result_table import prediction_table
+from voco2d.inference.results import Finding, GateMode, SeriesResult, StudyResult, group_studies
 from voco2d.inference.runtime import Models, Slices, load_models
 from voco2d.io.body_part import read_body_part
 from voco2d.io.discover import Rejection, Source, discover
 from voco2d.io.readers import ReadArgs, read_source, read_volume
 from voco2d.io.volume import Volume
-from voco2d.logs import wordless
 from voco2d.models.flips import check_flips
 from voco2d.preprocessing.organ_crop import NO_ORGAN_BOX, check_organ_crop
-from voco2d.preprocessing.preprocess import Prepared, PreprocessArgs, prepare_volume
+from voco2d.preprocessing.preprocess import PreprocessArgs, prepare_volume
 from voco2d.preprocessing.readout import ReadoutArgs, read_channels
 from voco2d.progress import track
-from voco2d.targets import CLASS_COLUMNS
-
-PREDICTION_COLUMNS: tuple[str, ...] = ("patient_id", "series_id", *CLASS_COLUMNS, "status", "reason")
 
 STORED: Final = "stored"
 """Calibrate by the file stored with the run, if there is one."""
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ReadOut:
-    """A series as the networks see it.
-
-    Args:
-        prepared: The prepared volume, which leads back to the source.
-        slices: (S, C, H, W) float32, what `Runtime.logits` takes.
-    """
-
-    prepared: Prepared
-    slices: Slices
-
 
 Look: TypeAlias = Callable[[Volume, ReadOut, SeriesResult], None]
 """What looks at a series while its volume is in memory; see `Predictor.predict`."""
@@ -161,7 +142,7 @@ class Predictor:
             UsageError: The path does not exist.
         """
         if isinstance(scan, Volume):
-            return self._study([self._safely(lambda: self._grade(scan, look=look), _unnamed(scan, self.gates))])
+            return self._study([self._safely(lambda: self._grade(scan, look=look), series_of(scan, self.gates))])
         studies, rejections = self.predict_studies([Path(scan)], look)
         if not studies:
             reason = f" ({rejections[0].reason})" if rejections else ""
@@ -212,9 +193,9 @@ class Predictor:
         try:
             volume, rejected = read_source(source, self.settings.read)
             read_seconds = time.perf_counter() - begun
-            known = _unnamed(volume, self.gates)
+            known = series_of(volume, self.gates)
         except Exception as error:
-            result = _failed(error, known)
+            result = failed(error, known)
         else:
             body_part = "" if self.gates == "off" else read_body_part(source)
             result = self._safely(lambda: self._grade(volume, body_part, look), known)
@@ -237,10 +218,10 @@ class Predictor:
 
     def _grade(self, volume: Volume, body_part: str = "", look: Look | None = None) -> SeriesResult:
         """Prepare, look, grade; the gates that look at pixels come before the networks, which cost most."""
-        clock = _Clock()
+        clock = Clock()
         checks = self.gates != "off"
         findings = find_unreadable(volume) if checks else []
-        result = replace(_unnamed(volume, self.gates), geometry=_geometry(volume, None))
+        result = replace(series_of(volume, self.gates), geometry=geometry_of(volume, None))
         if self._stops(findings):
             return replace(result, findings=tuple(findings), seconds=clock.seconds)
         seen = self.read_out(volume)
@@ -251,7 +232,7 @@ class Predictor:
         clock.stop("gates")
         result = replace(
             result,
-            geometry=_geometry(volume, seen.prepared),
+            geometry=geometry_of(volume, seen.prepared),
             remarks=tuple(note for note in seen.prepared.notes if note.startswith(NO_ORGAN_BOX)),
         )
         if self._stops(findings):
@@ -283,48 +264,10 @@ class Predictor:
         try:
             return grade_it()
         except Exception as error:
-            return _failed(error, known)
+            return failed(error, known)
 
 
-def prediction_table(studies: Sequence[StudyResult]) -> pd.DataFrame:
-    """Lay out results as `PREDICTION_COLUMNS`, one row a series; classes are empty where it was not assessed."""
-    return pd.DataFrame(prediction_rows(studies), columns=list(PREDICTION_COLUMNS))
-
-
-def prediction_rows(studies: Sequence[StudyResult]) -> list[dict[str, str | float]]:
-    """Return the rows of `prediction_table`; where nothing was assessed the classes are left out."""
-    return [_row(study, entry) for study in studies for entry in study.series]
-
-
-def _row(study: StudyResult, entry: SeriesResult) -> dict[str, str | float]:
-    probabilities, _ = study.series_answer(entry)
-    return {
-        "patient_id": entry.patient_id,
-        "series_id": entry.series_id,
-        **{name: round(value, DECIMALS) for name, value in (probabilities or {}).items()},
-        "status": entry.status,
-        "reason": entry.reason,
-    }
-
-
-class _Clock:
-    """Measures the steps of one series, seconds by name."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        return dict(self._seconds)
-
-    def stop(self, step: str) -> None:
-        now = time.perf_counter()
-        self._seconds[step] = now - self._last
-        self._last = now
-
-
-def _shown(look: Look | None, volume: Volume, seen: ReadOut, result: SeriesResult, clock: _Clock) -> SeriesResult:
+def _shown(look: Look | None, volume: Volume, seen: ReadOut, result: SeriesResult, clock: Clock) -> SeriesResult:
     """Show a result to `look`, and add the times to it."""
     if look is not None:
         look(volume, seen, result)
@@ -341,35 +284,3 @@ def _paths(run: Path | str | Sequence[Path | str]) -> list[Path]:
 
 def _optional_path(path: Path | str | None) -> Path | None:
     return None if path is None else Path(path)
-
-
-def _unnamed(volume: Volume, gates: GateMode) -> SeriesResult:
-    """Start the result of a volume."""
-    return SeriesResult(volume.patient_id, volume.study_id, volume.series_id, gates, source=volume.source)
-
-
-def _geometry(volume: Volume, prepared: Prepared | None) -> dict[str, Any]:
-    notes = volume.notes if prepared is None else (*volume.notes, *prepared.notes)
-    return {
-        "slices": volume.hu.shape[0],
-        "spacing_mm": [round(step, 4) for step in volume.spacing_mm],
-        "coverage_mm": [round(extent, 1) for extent in volume.coverage_mm],
-        "notes": list(notes),
-    }
-
-
-def _failed(error: Exception, known: SeriesResult) -> SeriesResult:
-    """Turn whatever a damaged file made a decoder raise into a result, so that other inputs are still graded."""
-    _log.debug("%s", wordless(error))
-    return replace(known, error=failure_reason(error))
-
-
-def failure_reason(error: Exception) -> str:
-    """Say why, without a path; errors that are not ours keep their words to themselves, which may hold identifiers."""
-    if isinstance(error, ReadError):
-        return error.reason
-    if isinstance(error, Voco2dError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "could not be graded, in a way that was not foreseen; --verbose tells where it failed"

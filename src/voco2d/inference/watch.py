@@ -12,8 +12,10 @@ from typing import IO, Final
 import pandas as pd
 
 from voco2d.errors import UsageError
-from voco2d.inference.predictor import PREDICTION_COLUMNS, Predictor, failure_reason, prediction_rows
+from voco2d.inference.outcome import failure_reason
+from voco2d.inference.predictor import Predictor
 from voco2d.inference.result_files import RunTimes, hashed_id, report_text, results_text
+from voco2d.inference.result_table import PREDICTION_COLUMNS, prediction_rows
 from voco2d.inference.watch_ledger import WatchLedger
 from voco2d.logs import wordless
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from voco2d.inference.predictor import failure_reason
+from voco2d.inference.outcome import failure_reason
 from voco2d.logs import wordless
 from voco2d.service.audit import Audit
 from voco2d.service.node_args import NodeArgs

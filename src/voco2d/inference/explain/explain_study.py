@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from voco2d.inference.explain.explainer import KEY_SLICES, Explainer
 from voco2d.inference.explain.explanation import SeriesExplanation
 from voco2d.inference.explain.overlay import key_image
-from voco2d.inference.predictor import Predictor, ReadOut, failure_reason
+from voco2d.inference.outcome import ReadOut, failure_reason
+from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import NOTICE, SeriesResult, StudyResult
 from voco2d.io.volume import Volume
 from voco2d.logs import wordless

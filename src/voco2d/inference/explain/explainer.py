@@ -12,7 +12,8 @@ from voco2d.extras import require
 from voco2d.inference.explain.evidence import Evidence, GradientRuntime, hide_slices
 from voco2d.inference.explain.explanation import RANKINGS, KeySlice, SeriesExplanation, TargetExplanation
 from voco2d.inference.explain.source_grid import SourceGrid, SourceSlice, cell_weights, source_slices
-from voco2d.inference.predictor import Predictor, ReadOut
+from voco2d.inference.outcome import ReadOut
+from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import SeriesResult, StudyResult
 from voco2d.inference.runtime import Slices
 from voco2d.io.volume import Volume

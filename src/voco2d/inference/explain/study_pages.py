@@ -15,7 +15,8 @@ from voco2d.inference.explain.explainer import KEY_SLICES, Explainer
 from voco2d.inference.explain.explanation import SeriesExplanation
 from voco2d.inference.explain.page import SeriesView, study_sections
 from voco2d.inference.explain.page_figures import curve_figure, key_slice_figure, slice_strip
-from voco2d.inference.predictor import Predictor, ReadOut
+from voco2d.inference.outcome import ReadOut
+from voco2d.inference.predictor import Predictor
 from voco2d.inference.report_page import Figure, write_report
 from voco2d.inference.results import SeriesResult, StudyResult
 from voco2d.io.volume import Volume

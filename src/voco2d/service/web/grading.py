@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from voco2d.inference.gates import find_in_header
-from voco2d.inference.predictor import Predictor, failure_reason
+from voco2d.inference.outcome import failure_reason
+from voco2d.inference.predictor import Predictor
 from voco2d.inference.result_files import RunTimes, report_text
 from voco2d.inference.results import NOTICE, SeriesResult, group_studies
 from voco2d.io.body_part import read_body_part

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from voco2d.inference.predictor import Predictor, failure_reason
+from voco2d.inference.outcome import failure_reason
+from voco2d.inference.predictor import Predictor
 from voco2d.logs import wordless
 from voco2d.service.web.audit import AuditLog, digest_of
 from voco2d.service.web.evidence import Explain
