@@ -54,9 +54,9 @@ def test_a_study_is_found_fetched_graded_and_its_report_stored(archive, make_run
     code, told, _ = run("listen", *words, "--query", f"PatientID={header.PatientID}")
     assert code == 0
     assert f"1 studies fetched, {len(list(hospital_study.iterdir()))} images" in told
-    assert "1 graded, 0 failed, 0 receiving, 2 sent, 0 waiting" in told
+    assert "1 graded, 0 failed, 0 receiving, 7 sent, 0 waiting" in told
     series = _series(archive)
-    assert set(series) == {"CT", "SR", "DOC"}
+    assert set(series) == {"CT", "SR", "DOC", "OT"}
     assert len({entry["ParentStudy"] for entry in series.values()}) == 1
     kept = {dcmread(path).SOPInstanceUID: path for path in (tmp_path / "spool" / "images").glob("*/*")}
     for path in hospital_study.iterdir():
