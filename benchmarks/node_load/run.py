@@ -24,8 +24,8 @@ from typing import Any
 import psutil
 import torch
 from pydicom import dcmread
-from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
-from pynetdicom import AE, evt
+from pydicom.uid import Comprehensive3DSRStorage
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from voco2d.config import to_tree
 from voco2d.data.phantom.args import PhantomArgs
@@ -46,19 +46,20 @@ BROKEN = 10
 
 
 class Sink:
-    """The archive: takes reports in and knows which studies they are of."""
+    """The archive: takes results in and knows which studies its reports are of."""
 
     def __init__(self) -> None:
         self.reports: list[tuple[str, str]] = []
         entity = AE("SINK")
-        entity.add_supported_context(Comprehensive3DSRStorage, ExplicitVRLittleEndian)
+        entity.supported_contexts = AllStoragePresentationContexts  # key images come along
         handlers = [(evt.EVT_C_STORE, self._store)]
         self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.port = int(self._server.server_address[1])
 
     def _store(self, event: Any) -> int:
         dataset = event.dataset
-        self.reports.append((str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID)))
+        if dataset.SOPClassUID == Comprehensive3DSRStorage:
+            self.reports.append((str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID)))
         return 0
 
 

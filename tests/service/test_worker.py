@@ -169,6 +169,19 @@ def test_a_target_that_nobody_listens_at_holds_nothing_up(spool, free_port, wait
     assert spool.ledger.counts()["waiting"] == 1
 
 
+def test_a_receiver_that_takes_none_of_it_is_named_as_such(spool, waiting_report, caplog):
+    entity = AE("PACS")
+    entity.add_supported_context("1.2.840.10008.1.1")
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    target = DimseTarget("PACS", "127.0.0.1", int(server.server_address[1]))
+    waiting_report(target)
+    try:
+        assert send_due(spool.ledger, spool.folder, NodeArgs(targets=(target,), timeout_s=2.0)) == 0
+    finally:
+        server.shutdown()
+    assert "1 results not sent yet (does not take this kind of object)" in caplog.text
+
+
 def test_headers_without_names_can_be_answered(hospital_study, make_result, tmp_path):
     for path in hospital_study.iterdir():
         dataset = dcmread(path)

@@ -60,7 +60,8 @@ def send_due(ledger: Ledger, folder: Path, args: NodeArgs) -> int:
                 arrived += 1
         failed = {reason for reason in reasons.values() if reason}
         if failed:
-            _log.warning("%s: %d results not sent yet (%s)", name, len(failed), "; ".join(sorted(failed)))
+            count = sum(1 for reason in reasons.values() if reason)
+            _log.warning("%s: %d results not sent yet (%s)", name, count, "; ".join(sorted(failed)))
     return arrived
 
 
@@ -87,6 +88,8 @@ def _store(target: DimseTarget, datasets: Sequence[Dataset], args: NodeArgs) -> 
     tls = None if args.certificate is None else (_client_tls(args), target.host)
     association = entity.associate(target.host, target.port, ae_title=target.title, tls_args=tls)
     if not association.is_established:
+        if association.rejected_contexts:  # it answered, and takes none of these
+            raise NotSentError("does not take this kind of object")
         raise NotSentError("refused the association" if association.is_rejected else "no connection")
     try:
         return [_one(association, dataset) for dataset in datasets]
