@@ -162,7 +162,7 @@ def main() -> None:
     result = count(studies, node, sink)
     result |= {"clients": options.clients, "pushes": sum(tries), "processes_killed": kills, "node_starts": node.starts}
     result |= {"seconds_until_pushed": round(pushed_s), "seconds_until_answered": round(seconds)}
-    result |= {"peak_rss_mb": round(node.peak_bytes / 1e6), "said_last": node.stop().splitlines()[1:]}
+    result |= {"peak_rss_mb": round(node.peak_bytes / 1e6), "said_last": node.stop().splitlines()[-1]}
     result |= {"hardware": hardware(), "voco2d": VERSION}
     (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     if result["in"] != result["out"] + result["refused"] or result["images_lost"]:

@@ -28,6 +28,7 @@ def record(step: int, **other: Any) -> dict[str, Any]:
         "teacher_distance": 0.01,
         "seconds": 0.1,
         "wait_share": 0.05,
+        "prepare_share": 0.1,
         **other,
     }
 

@@ -98,4 +98,4 @@ def test_the_shipped_studies_can_be_read(config: Path) -> None:
 
 
 def test_there_are_shipped_studies() -> None:
-    assert {path.stem for path in CONFIGS} == {"study_phantom", "study_rsna"}
+    assert {path.stem for path in CONFIGS} == {"study_phantom", "study_phantom_slices", "study_rsna"}
