@@ -35,3 +35,16 @@ def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space left"):
         write_durably(tmp_path / "a.bin", half)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a.bin": b"old"}
+
+
+def test_a_folder_that_refuses_to_be_synced_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fsync
+
+    def synced(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == tmp_path:
+            raise OSError(22, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    write_durably(tmp_path / "a.bin", lambda file: file.write_bytes(b"new"))
+    assert (tmp_path / "a.bin").read_bytes() == b"new"

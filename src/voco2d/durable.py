@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -23,7 +24,8 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":  # elsewhere a folder can't be opened
-        _to_disk(path.parent)
+        with suppress(OSError):  # some network mounts refuse it for a folder; the file itself is on the disk
+            _to_disk(path.parent)
 
 
 def _to_disk(path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from voco2d.data.augment import AugmentArgs
 from voco2d.data.cohort import patient_digests
-from voco2d.errors import CheckpointError, ConfigError, LabelError, NonFiniteLossError, UsageError
+from voco2d.errors import CheckpointError, ConfigError, LabelError, NonFiniteLossError, UsageError, Voco2dError
 from voco2d.inference.torch_runtime import load_models
 from voco2d.losses.injury import InjuryLoss
 from voco2d.models.backbones import build_backbone
@@ -253,6 +253,16 @@ def test_pretraining_on_validation_patients_is_told(
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
     words = {None: "doesn't say which patients", True: "transductive"}
     assert expected is False or any(words[expected] in message for message in told)
+
+
+def test_a_start_from_a_store_prepared_otherwise_is_told(
+    cohort: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    init = checkpoint(tmp_path, preprocess={"size": [1, 2, 3]}, window_hu=[0.0, 80.0])
+    with pytest.raises(Voco2dError, match=r"none\.csv"):  # told before the labels are read
+        finetune(cohort[0], tmp_path / "none.csv", init, tmp_path / "run", ARGS)
+    assert "prepared otherwise (preprocess: size [1, 2, 3], now [" in caplog.text
+    assert "trained on a window of [0.0, 80.0] HU" in caplog.text
 
 
 def test_a_separable_cohort_is_learnt(cohort: tuple[Path, Path], tmp_path: Path) -> None:

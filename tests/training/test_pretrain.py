@@ -125,7 +125,7 @@ def test_six_steps_are_three_and_three_more(finished: Path, halfway: Path, store
 
 
 @pytest.mark.parametrize("part", [weights_path, resume_path])
-@pytest.mark.parametrize("damage", ["cut", "gone", "hole"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "hole", "flip"])
 def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(
     finished: Path, halfway: Path, store: Path, caplog: pytest.LogCaptureFixture, part: Any, damage: str
 ) -> None:
@@ -137,6 +137,9 @@ def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(
     elif damage == "hole":  # as a file system leaves it where the power fails before the data was written
         quarter = len(content) // 4
         newest.write_bytes(content[:quarter] + bytes(2 * quarter) + content[3 * quarter :])
+    elif damage == "flip":  # the last entry's way of packing, in the archive that torch writes
+        place = content.rfind(b"PK\x01\x02") + 10 if newest.suffix == ".pt" else len(content) // 2
+        newest.write_bytes(content[:place] + bytes([content[place] ^ 8]) + content[place + 1 :])
     with caplog.at_level(logging.WARNING):
         pretrain(store, halfway, replace(ARGS, checkpoint_every=6), resume=True)
     assert "going back to the checkpoint before it" in caplog.text
@@ -151,6 +154,8 @@ def test_a_broken_checkpoint_neither_counts_nor_names_the_result(
     broken.write_bytes(b"no weights")
     resume_path(halfway, 5).write_bytes(b"no state")
     weights_path(halfway, 1).write_bytes(b"half of a checkpoint")
+    (halfway / "notes.aside").write_text("of the user")
+    (halfway / f".{resume_path(halfway, 4).name}.77.tmp").write_bytes(b"what a kill left")
     seen: list[list[str]] = []
     save = TrainingState.save
 
@@ -165,6 +170,8 @@ def test_a_broken_checkpoint_neither_counts_nor_names_the_result(
     )
     four, five, six = (weights_path(halfway, step).name for step in (4, 5, 6))
     assert seen == [[four, f"{broken.name}.aside"], [five], [six]]
+    assert (halfway / "notes.aside").exists()
+    assert not list(halfway.glob(".*.tmp"))
     assert sorted(file.name for file in halfway.glob("resume_*")) == [resume_path(halfway, 6).name]
 
 

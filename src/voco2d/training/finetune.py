@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from lightning_fabric import Fabric
 
+from voco2d.config import to_tree
 from voco2d.data.classify_dataset import ClassifyDataset
 from voco2d.data.cohort import read_labels
 from voco2d.data.slice_labels import read_slice_labels
@@ -84,6 +85,7 @@ def finetune(
     check_readout(args.readout, volumes.preprocess_args.size)
     start = read_initialisation(init, args.backbone, args.readout.channels)
     args = replace(args, backbone=start.backbone)
+    start.compare(args.readout.window, to_tree(volumes.preprocess_args))
     assignment = assign(args, volumes.index, read_labels(labels), folds, splits)
     refuse_seen(start, assignment.parts, args.transductive)
     cohort = assignment.cohort

@@ -1,15 +1,20 @@
 """Where a classifier's backbone starts: at random, from ImageNet, or from a checkpoint."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from voco2d.config import Tree
 from voco2d.models.backbones import build_backbone, check_name
 from voco2d.models.checkpoint import backbone_state
 from voco2d.models.state_names import load_state
+from voco2d.training.continuation import differences
+
+_log = logging.getLogger(__name__)
 
 RANDOM = "random"
 IMAGENET = "imagenet"
@@ -42,6 +47,29 @@ class Initialisation:
         """Put the tensors into a backbone of that architecture; its image channels may differ."""
         if self.state:
             load_state(backbone, self.state, self.backbone, self.origin)
+
+    def compare(self, window_hu: Sequence[float], prepared: Tree) -> None:
+        """Warn where the start has seen other intensities than it is going to, or volumes that were prepared otherwise.
+
+        Args:
+            window_hu: Low and high end of what it is going to see, HU.
+            prepared: How its volumes were prepared, as plain values.
+        """
+        known = self.metadata.get("window_hu")
+        if known is not None and list(known) != list(window_hu):
+            _log.warning(
+                "%s was trained on a window of %s HU, this run shows %s; choose the same unless you mean it",
+                self.origin, list(known), list(window_hu),
+            )  # fmt: skip
+        before = self.metadata.get("preprocess")
+        if isinstance(before, Mapping):
+            # a checkpoint from before a key there was says nothing about it
+            changed = [f"{key} {old}, now {new}" for key, old, new in differences({**prepared, **before}, prepared)]
+            if changed:
+                _log.warning(
+                    "%s was trained on a store that was prepared otherwise (preprocess: %s); "
+                    "prepare the store alike unless you mean it", self.origin, "; ".join(changed),
+                )  # fmt: skip
 
 
 def read_initialisation(init: str, backbone: str | None, in_chans: int) -> Initialisation:

@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning_fabric import Fabric
 
@@ -22,7 +21,7 @@ from voco2d.models.shared_norm import share_norms
 from voco2d.store.location import Location
 from voco2d.store.volume_store import VolumeStore
 from voco2d.training.alarm import Alarm
-from voco2d.training.continuation import differences, refuse_other_run
+from voco2d.training.continuation import refuse_other_run
 from voco2d.training.fast_path import memory_given_back, take_fast_path
 from voco2d.training.initialisation import IMAGENET, RANDOM, read_initialisation
 from voco2d.training.memory_advice import for_networks
@@ -158,7 +157,7 @@ def _networks(args: PretrainArgs, fabric: Fabric, prepared: Tree, continues: boo
         start = read_initialisation(RANDOM if continues else args.init, args.backbone, IN_CHANS)
         backbone = build_backbone(args.backbone, in_chans=IN_CHANS)
         start.apply(backbone)
-        _compare(start.metadata, args, prepared)
+        start.compare(args.window_hu, prepared)
         take_fast_path(backbone, args, fabric.device)
         return build_method(backbone, args.method).to(fabric.device)
 
@@ -166,25 +165,6 @@ def _networks(args: PretrainArgs, fabric: Fabric, prepared: Tree, continues: boo
 def _load(state: TrainingState, out: Path, args: PretrainArgs) -> int:
     with enough_memory("while the checkpoint was read", for_networks(args)):
         return state.load_newest(out)
-
-
-def _compare(start: Mapping[str, Any], args: PretrainArgs, prepared: Tree) -> None:
-    """Warn where a start has seen other intensities than it is going to, or volumes that were prepared otherwise."""
-    known = start.get("window_hu")
-    if known is not None and list(known) != list(args.window_hu):
-        _log.warning(
-            "%s was trained on a window of %s HU, this run shows %s; set window_hu to the same unless you mean it",
-            args.init, list(known), list(args.window_hu),
-        )  # fmt: skip
-    before = start.get("preprocess")
-    if isinstance(before, Mapping):
-        # a checkpoint from before a key there was says nothing about it
-        changed = [f"{key} {old}, now {new}" for key, old, new in differences({**prepared, **before}, prepared)]
-        if changed:
-            _log.warning(
-                "%s was trained on a store that was prepared otherwise (preprocess: %s); "
-                "prepare the store alike unless you mean it", args.init, "; ".join(changed),
-            )  # fmt: skip
 
 
 def _seen_before(args: PretrainArgs, run: Path) -> list[str]:

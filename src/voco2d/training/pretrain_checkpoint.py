@@ -3,7 +3,7 @@
 import logging
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class TrainingState:
     def save(self, run: Path, step: int, metadata: Mapping[str, Any], keep: int) -> None:
         """Write the checkpoint of `step`, and delete what it makes needless.
 
-        That is all but the last `keep` whole ones up to it (0 keeps all), and what `set_aside` moved that it repeats.
+        That is all but the last `keep` complete ones up to it (0 keeps all), and what `set_aside` moved and it repeats.
         """
         save_weights(weights_path(run, step), self.method.weights(), {**metadata, "step": step})
         extra = {
@@ -61,8 +61,8 @@ class TrainingState:
             if keep and old < complete[-keep:][0]:
                 resume_path(run, old).unlink(missing_ok=True)
                 weights_path(run, old).unlink(missing_ok=True)
-        for file in run.glob(f"*{_ASIDE}"):
-            if _step_of(file.with_suffix("")) <= step:
+        for file in _checkpoint_files(run, _ASIDE):
+            if _NO_STEP < _step_of(file.with_suffix("")) <= step:
                 file.unlink()
 
     def load(self, run: Path, step: int) -> None:
@@ -127,9 +127,9 @@ def load_tensors(path: Path) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"{broken}: another checksum")
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())  # torch packs none
+            if packed or archive.testzip() is not None:
+                raise zipfile.BadZipFile("another checksum, or packed")
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, *_OF_ARCHIVES) as error:
         raise CheckpointError(f"{path}: missing or damaged ({type(error).__name__})") from error
@@ -148,17 +148,27 @@ def is_complete(run: Path, step: int) -> bool:
 
 def saved_steps(run: Path) -> list[int]:
     """Return the steps that have a checkpoint, or a part of one."""
-    files = (file for pattern in ("weights_*.safetensors", "resume_*.pt") for file in run.glob(pattern))
-    return sorted({_step_of(file) for file in files} - {_NO_STEP})
+    return sorted({_step_of(file) for file in _checkpoint_files(run)} - {_NO_STEP})
 
 
 def set_aside(run: Path, step: int) -> None:
-    """Rename what checkpoints after `step` have left, which is broken or half, so that nobody takes it for a result."""
+    """Rename what checkpoints after `step` have left, which is broken or half, so that nobody takes it for a result.
+
+    What a kill left of one that was being written is deleted.
+    """
+    for pattern in (".weights_*.safetensors.*.tmp", ".resume_*.pt.*.tmp"):
+        for file in run.glob(pattern):
+            file.unlink()
     for later in (later for later in saved_steps(run) if later > step):
         for file in (weights_path(run, later), resume_path(run, later)):
             if file.exists():
                 file.replace(file.with_name(file.name + _ASIDE))
                 _log.warning("%s: set aside as %s; the run goes on after step %d", file, file.name + _ASIDE, step)
+
+
+def _checkpoint_files(run: Path, suffix: str = "") -> Iterator[Path]:
+    for pattern in ("weights_*.safetensors", "resume_*.pt"):
+        yield from run.glob(pattern + suffix)
 
 
 def _step_of(file: Path) -> int:

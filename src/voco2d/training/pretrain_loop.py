@@ -125,12 +125,18 @@ class PretrainLoop:
         """Stop at what is not finite, and leave what is needed to look into it.
 
         Raises:
-            NonFiniteLossError: With the step, what it is and the file.
+            NonFiniteLossError: With the step, what it is and the file; OtherProcessError but in the first process.
         """
         file = self.folder.path / f"nonfinite_{step:08d}.pt"
         dump = {"step": step, "terms": dict(terms), "batch": vars(batch), "weights": self.state.method.weights()}
-        first_does(lambda: save_tensors(file, dump))
-        raise NonFiniteLossError(f"step {step}: {what}; the batch and weights are in {file}; try {self._cure()}")
+        error = NonFiniteLossError(f"step {step}: {what}; the batch and weights are in {file}; try {self._cure()}")
+
+        def stop() -> None:
+            save_tensors(file, dump)
+            raise error
+
+        first_does(stop)  # raises in every process
+        raise error
 
 
 class _Clock:

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from voco2d.config import Tree, to_yaml
+from voco2d.durable import write_durably
 from voco2d.errors import UsageError
 from voco2d.version import VERSION
 
@@ -160,9 +161,7 @@ def lines_backwards(file: Path, block: int = 1 << 16) -> Iterator[tuple[int, str
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that an abort leaves the old one or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_durably(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def environment() -> dict[str, Any]:
