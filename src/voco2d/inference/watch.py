@@ -1,17 +1,17 @@
 """Grades what is put into a folder, as soon as it has been left alone for a while."""
 
-import fcntl
 import hashlib
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import pandas as pd
 
 from voco2d.errors import UsageError
+from voco2d.file_lock import hold
 from voco2d.inference.outcome import failure_reason
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.result_files import RunTimes, hashed_id, report_text, results_text
@@ -64,7 +64,7 @@ class Watcher:
         self._predictor, self._folder, self._out = predictor, folder, out
         self._quiet_s, self._write, self._clock = quiet_s, write, clock
         (out / "studies").mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(out / "watch.lock")
+        self._lock = hold(out / "watch.lock", f"{out}: another process writes there; stop it, or choose another --out")
         self._seen: dict[str, tuple[str, float]] = {}
         try:
             self._ledger = WatchLedger(out / LEDGER_NAME)
@@ -180,13 +180,3 @@ def _files(path: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(path):
         folders.sort()
         yield from (Path(folder, name) for name in sorted(names))
-
-
-def _locked(path: Path) -> IO[str]:
-    lock = path.open("w", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise UsageError(f"{path.parent}: another process writes there; stop it, or choose another --out") from error
-    return lock

@@ -1,18 +1,17 @@
 """Keeps what a DICOM node received and what it answered, on disk, so that neither a crash nor a full disk loses any."""
 
-import fcntl
 import filecmp
 import hashlib
 import logging
-import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from voco2d.errors import UsageError
+from voco2d.durable import to_disk
+from voco2d.file_lock import hold
 from voco2d.service.ledger import Ledger
 
 _LEAST_FREE: Final = 1 << 30
@@ -49,7 +48,9 @@ class Spool:
             (folder / name).mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         self.incoming = folder / "incoming"
-        self._lock = _locked(folder / "node.lock")
+        self._lock = hold(
+            folder / "node.lock", f"{folder}: another node uses it; stop that one, or choose another --spool"
+        )
         self.ledger = Ledger(folder / "node.sqlite", now)
         shutil.rmtree(self.incoming)  # writes that a crash cut short: nobody was told that they arrived
         self.incoming.mkdir()
@@ -83,12 +84,12 @@ class Spool:
         try:
             write(part)
             size = part.stat().st_size
-            _to_disk(part)
+            to_disk(part)
             target = self.images(digest) / f"{digest_of(f'{series_uid}/{instance_uid}')}.dcm"
             target.parent.mkdir(exist_ok=True)
             is_new = not (target.exists() and filecmp.cmp(part, target, shallow=False))
             part.replace(target)
-            _to_disk(target.parent)
+            to_disk(target.parent)
         finally:
             part.unlink(missing_ok=True)
         self._used += size
@@ -112,11 +113,11 @@ class Spool:
         part.mkdir()
         for name, content in files.items():
             (part / name).write_bytes(content)
-            _to_disk(part / name)
+            to_disk(part / name)
         final.parent.mkdir(exist_ok=True)
         shutil.rmtree(final, ignore_errors=True)  # of an attempt that a crash ended
         part.replace(final)
-        _to_disk(final.parent)
+        to_disk(final.parent)
         return [str((final / name).relative_to(self.folder)) for name in files]
 
     def forget(self, keep_s: float) -> int:
@@ -143,21 +144,3 @@ class Spool:
 def digest_of(uid: str) -> str:
     """Return what stands for a UID in names and logs: 24 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(uid.encode("utf-8", "backslashreplace")).hexdigest()[:24]
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(path: Path) -> IO[str]:
-    lock = path.open("w", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise UsageError(f"{path.parent}: another node uses it; stop that one, or choose another --spool") from error
-    return lock

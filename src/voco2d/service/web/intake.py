@@ -1,12 +1,12 @@
 """Turns uploads into jobs, and forgets them; what is accepted is on the disk before anyone is told so."""
 
-import fcntl
 import secrets
 import shutil
 import threading
 from typing import IO, Final
 
 from voco2d.errors import UsageError
+from voco2d.file_lock import hold
 from voco2d.service.web.args import ServeArgs
 from voco2d.service.web.jobs import Job, Jobs
 from voco2d.service.web.unpack import Upload, UploadRefusedError, unpack
@@ -101,12 +101,7 @@ def lock_state(args: ServeArgs) -> IO[str]:
         args.state.chmod(0o700)
         for folder in (args.incoming, args.jobs):
             folder.mkdir(exist_ok=True)
-        lock = (args.state / "serve.lock").open("w", encoding="ascii")
+        refusal = f"{args.state}: another service uses it; stop that, or choose another --state"
+        return hold(args.state / "serve.lock", refusal)
     except OSError as error:
         raise UsageError(f"{args.state}: can't be used ({error.strerror}); choose another --state") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise UsageError(f"{args.state}: another service uses it; stop that, or choose another --state") from error
-    return lock
