@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from voco2d.config import to_tree
+from voco2d.durable import write_durably
 from voco2d.errors import UsageError
 from voco2d.evaluation.study_analysis import COLUMNS
 from voco2d.targets import CLASS_COLUMNS
@@ -99,10 +99,12 @@ def _compute(arm: str, start: str, jobs: Sequence[Job], results: dict[str, dict[
 
 def _write_gzip(path: Path, text: str) -> None:
     """Write a compressed text whose bytes depend on the text alone, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream, gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed:
-        packed.write(text.encode())
-    temporary.replace(path)
+
+    def pack(file: Path) -> None:
+        with file.open("wb") as stream, gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed:
+            packed.write(text.encode())
+
+    write_durably(path, pack)
 
 
 def _arm(job: Job) -> str:
