@@ -80,7 +80,7 @@ def measure_localisation(
         CheckpointError: The run is of another method, or damaged.
         StoreError: None of the patients is in the store.
     """
-    method, window_hu = _load(run)
+    method, window_hu = load_method(run)
     method.eval().to(device)
     others = set(store.index["patient_id"].astype(str)) - {str(patient) for patient in patients}
     args = replace(method.args, depth="separate", flips=False, intensity=0.0, partners="next")
@@ -114,6 +114,28 @@ def measure_localisation(
     )
 
 
+def load_method(run: Path) -> tuple[VoCo, tuple[float, float]]:
+    """Build a pretrained 2D-VoCo method with its newest weights, student and teacher.
+
+    Args:
+        run: A pretraining run of 2D-VoCo, or its weights.
+
+    Returns:
+        The method, and the HU that become 0 and 1 for it.
+
+    Raises:
+        CheckpointError: The run is of another method, or damaged.
+    """
+    weights, metadata = read_weights(newest_weights(run) if run.is_dir() else run)
+    settings: Mapping[str, Any] = metadata.get("method") or {}
+    if settings.get("name") != "voco":
+        raise CheckpointError(f"{run}: of method {settings.get('name')!r}; only 2D-VoCo has base crops to find")
+    method = VoCo(build_backbone(str(metadata["backbone"]), in_chans=1), from_tree(VoCoArgs, dict(settings)))
+    method.load_weights(weights)
+    low, high = metadata["window_hu"]
+    return method, (float(low), float(high))
+
+
 def _compared(method: VoCo, batch: CropBatch, chunk: int) -> StepOutput:
     """Compare the crops of a batch; each is encoded by itself, so that pieces change nothing."""
     pieces = torch.split(batch.units, chunk) if chunk else (batch.units,)
@@ -128,14 +150,3 @@ def _less(args: VoCoArgs, encoded: int) -> str:
 def _fewer_slices(args: VoCoArgs) -> str:
     lower = f"method.slices={args.slices // 2}" if args.slices > 1 else "a smaller method.crop"
     return f"set {lower} in a new run"
-
-
-def _load(run: Path) -> tuple[VoCo, tuple[float, float]]:
-    weights, metadata = read_weights(newest_weights(run) if run.is_dir() else run)
-    settings: Mapping[str, Any] = metadata.get("method") or {}
-    if settings.get("name") != "voco":
-        raise CheckpointError(f"{run}: of method {settings.get('name')!r}; only 2D-VoCo has base crops to find")
-    method = VoCo(build_backbone(str(metadata["backbone"]), in_chans=1), from_tree(VoCoArgs, dict(settings)))
-    method.load_weights(weights)
-    low, high = metadata["window_hu"]
-    return method, (float(low), float(high))
