@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from voco2d.config import from_tree, resolve, to_tree, to_yaml
+from voco2d.config import from_tree, read_tree, resolve, to_tree, to_yaml
 from voco2d.errors import ConfigError
 
 
@@ -98,6 +98,42 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         resolve(Args, path, presets=PRESETS)
+
+
+def test_what_is_written_says_its_schema_first() -> None:
+    assert to_yaml(Args()).startswith("schema: 1\n")
+    assert "schema" not in to_tree(Args())
+
+
+@pytest.mark.parametrize("line", ["", "schema: 1\n", "schema: 1\npreset: big\n"])
+def test_a_file_without_a_schema_is_of_the_first(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{line}size: [7, 8, 9]\n")
+    assert resolve(Args, path, presets=PRESETS).size == (7, 8, 9)
+    assert "schema" not in read_tree(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "schema: 2",
+            r"mine\.yaml: is of schema 2, and voco2d \S+ reads schema 1; update voco2d, or write the file anew",
+        ),
+        ("schema: 0", r"mine\.yaml: schema 0 is none; write schema: 1"),
+        ("schema: new", "schema 'new' is none"),
+        ("schema: 1.0", r"schema 1\.0 is none"),
+        ("schema: true", "schema True is none"),
+        ("schema:", "schema None is none"),
+    ],
+)
+def test_a_file_of_another_schema_is_refused_before_its_keys(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{line}\nkey_of_the_future: 1\n")
+    with pytest.raises(ConfigError, match=message):
+        resolve(Args, path)
+    with pytest.raises(ConfigError, match=message):
+        read_tree(path)
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

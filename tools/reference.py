@@ -19,6 +19,7 @@ import yaml
 
 from voco2d.cli import build_parser
 from voco2d.config import Tree
+from voco2d.config_tree import SCHEMA, SCHEMA_KEY
 from voco2d.data.phantom import PhantomArgs
 from voco2d.methods.registry import METHODS
 from voco2d.store.build import PrepareArgs
@@ -92,6 +93,9 @@ def config_page() -> str:
         "`key=[1,2]`, in quotes where the shell needs them, and nothing (None) is `null`. A wrong key or value is "
         "refused, and the message lists the known ones. Each run folder keeps what was resolved as `config.yaml`, "
         "which `--config` takes again.",
+        "",
+        f"A file may begin with `{SCHEMA_KEY}: {SCHEMA}`, the version of these keys; those that are written do. One "
+        "without it is of version 1; one of another version than the program reads is refused with the way out.",
     ]
     for name, (cls, presets) in SECTIONS.items():
         lines += ["", f"## {name}", "", f"{_summary(cls)} [`voco2d {name}`](commands.md#voco2d-{name})"]

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -11,10 +10,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from voco2d.config_tree import SCHEMA, SCHEMA_KEY, Tree, merge, nest, override, read_source, read_tree
 from voco2d.errors import ConfigError
 
+__all__ = ["Tree", "from_tree", "merge", "override", "read_tree", "resolve", "to_tree", "to_yaml"]
+
 Args = TypeVar("Args")
-Tree = dict[str, Any]
 
 _SECTION = "config"
 _ONE = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
@@ -37,42 +38,11 @@ def resolve(
 
     Raises:
         ConfigError: A key is unknown (the known ones of its section are listed), a value has the wrong type (every
-            such value is named with what it should be), or `source` is neither.
+            such value is named with what it should be), or `source` is neither, or a file of another schema.
     """
-    tree = _read_source(source, presets or {})
+    tree = read_source(source, presets or {})
     override(tree, overrides)
     return from_tree(cls, tree)
-
-
-def read_tree(source: str | Path) -> Tree:
-    """Read the plain values of a YAML file.
-
-    Raises:
-        ConfigError: There is no such file, or it holds no mapping.
-    """
-    return _read_source(source, {})
-
-
-def override(tree: Tree, words: Sequence[str]) -> None:
-    """Change a tree of plain values by `key=value` words; `section.key` reaches inwards, later words win.
-
-    Raises:
-        ConfigError: A word is not `key=value`.
-    """
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"{word!r} is not key=value; write for example steps=200")
-        merge(tree, _nest(key.split("."), value))
-
-
-def merge(tree: Tree, newer: Tree) -> None:
-    """Change a tree of plain values by another one, section by section; what `newer` doesn't name stays."""
-    for key, value in newer.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            merge(tree[key], value)
-        else:
-            tree[key] = deepcopy(value)  # or a later change of `tree` would change `newer` too
 
 
 def from_tree(cls: type[Args], tree: Tree) -> Args:
@@ -92,7 +62,7 @@ def from_tree(cls: type[Args], tree: Tree) -> Args:
     wrong = [
         f"{'.'.join(path)}: {_shown(value)} is not {_words(hint)}"
         for path, value, hint in _leaves(cls, tree)
-        if not _fits(parsed or _parse(parser, _nest(path, value)), path, hint)
+        if not _fits(parsed or _parse(parser, nest(path, value)), path, hint)
     ]
     if wrong or parsed is None:
         raise ConfigError("; ".join(wrong) or "configuration: its values can't be used together")
@@ -107,38 +77,9 @@ def to_tree(args: Any) -> Tree:
 
 
 def to_yaml(args: Any) -> str:
-    """Write a configuration as YAML that `resolve` reads back to an equal value."""
-    text: str = yaml.safe_dump(to_tree(args), sort_keys=False)
+    """Write a configuration as YAML that `resolve` reads back to an equal value; its first key says which schema."""
+    text: str = yaml.safe_dump({SCHEMA_KEY: SCHEMA, **to_tree(args)}, sort_keys=False)
     return text
-
-
-def _read_source(source: str | Path | None, presets: Mapping[str, Tree]) -> Tree:
-    if source is None:
-        return {}
-    if str(source) in presets:
-        return deepcopy(presets[str(source)])
-    path = Path(source)
-    if not path.is_file():
-        raise ConfigError(
-            f"{source}: neither a configuration file nor a preset; presets: {', '.join(presets) or 'none'}"
-        )
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source}: not YAML: {_one_line(error)}") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: holds a {type(tree).__name__}, not a mapping of keys to values")
-    start = _read_preset(tree.pop("preset"), presets) if "preset" in tree and presets else {}
-    merge(start, tree)
-    return start
-
-
-def _read_preset(name: Any, presets: Mapping[str, Tree]) -> Tree:
-    if not isinstance(name, str) or name not in presets:
-        raise ConfigError(f"unknown preset {name!r}; presets: {', '.join(presets)}")
-    return deepcopy(presets[name])
 
 
 def _with_choices(cls: type[Any], tree: Tree) -> type[Any]:
@@ -237,20 +178,9 @@ def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _nest(path: Sequence[str], value: Any) -> Tree:
-    for key in reversed(path):
-        value = {key: value}
-    nested: Tree = value
-    return nested
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return value
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

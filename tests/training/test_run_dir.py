@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from voco2d.config import resolve
-from voco2d.errors import UsageError
+from voco2d.errors import ConfigError, UsageError
 from voco2d.training.optim import OptimArgs
 from voco2d.training.run_dir import RunDir, lines_backwards, read_config
 
@@ -126,3 +126,12 @@ def test_a_missing_configuration_is_none_and_a_damaged_one_an_error(tmp_path: Pa
     (tmp_path / "config.yaml").write_text("- a\n- b\n")
     with pytest.raises(UsageError, match="damaged"):
         read_config(tmp_path)
+
+
+def test_a_run_of_another_schema_is_refused_and_not_compared(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    assert (run.path / "config.yaml").read_text().startswith("schema: 1\n")
+    assert "schema" not in (read_config(run.path) or {})
+    (run.path / "config.yaml").write_text("schema: 2\nlr: 0.5\n")
+    with pytest.raises(ConfigError, match="is of schema 2"):
+        read_config(run.path)

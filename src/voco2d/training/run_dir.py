@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from voco2d.config import Tree, to_yaml
+from voco2d.config_tree import SCHEMA, SCHEMA_KEY, check_schema
 from voco2d.durable import write_durably
 from voco2d.errors import UsageError
 from voco2d.version import VERSION
@@ -115,7 +116,12 @@ class RunDir:
 
 
 def read_config(path: Path) -> Tree | None:
-    """Return the plain values of a run's `config.yaml`, or None where there is no run."""
+    """Return the plain values of a run's `config.yaml`, or None where there is no run.
+
+    Raises:
+        UsageError: The file is damaged.
+        ConfigError: It is of another schema.
+    """
     file = path / CONFIG_NAME
     if not file.is_file():
         return None
@@ -125,6 +131,7 @@ def read_config(path: Path) -> Tree | None:
         raise UsageError(f"{file}: damaged; choose another --out") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{file}: damaged; choose another --out")
+    check_schema(tree.pop(SCHEMA_KEY, SCHEMA), str(file))
     return tree
 
 

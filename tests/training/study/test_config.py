@@ -99,3 +99,9 @@ def test_the_shipped_studies_can_be_read(config: Path) -> None:
 
 def test_there_are_shipped_studies() -> None:
     assert {path.stem for path in CONFIGS} == {"study_phantom", "study_phantom_slices", "study_rsna"}
+
+
+def test_a_study_of_another_schema_is_refused(tree: dict[str, Any], tmp_path: Path) -> None:
+    assert read({"schema": 1, **tree}, tmp_path) == read(tree, tmp_path)
+    with pytest.raises(ConfigError, match="is of schema 2"):
+        read({"schema": 2, **tree}, tmp_path)
