@@ -7,6 +7,7 @@ two cores.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from voco2d.cli import main as voco2d
 from voco2d.data.crop_dataset import CropDataset, CropPlan
@@ -24,14 +26,16 @@ from voco2d.methods.method import CropBatch
 from voco2d.methods.voco import VoCo
 from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import build_backbone
-from voco2d.models.checkpoint import newest_weights, read_weights
 from voco2d.preprocessing.intensity import window_hu
 from voco2d.store.volume_store import VolumeStore
+from voco2d.training.localisation import load_method
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 BACKBONE = "test_efficientnet"
 UNSEEN = 4
 """Patients that the run doesn't see; the figures show them."""
+STEPS = 600
+"""Of the run."""
 STEP = 3
 """Which drawing of chance is shown."""
 COLOURS = ("tab:orange", "tab:cyan")
@@ -45,13 +49,16 @@ def main() -> None:
     args = VoCoArgs(crop=32, slices=4, hidden=256)
     data = DataArgs((-175.0, 250.0), UNSEEN, seed=1, shuffle=False)
     shown = replace(args, flips=False, intensity=0.0)
+    torch.manual_seed(0)  # of the untrained network
     dataset = CropDataset(store, shown, data, patients[:-UNSEEN])
     plan, batch = dataset.plan(STEP), dataset.batch(STEP, torch.device("cpu"))
     draw_crops(store, args, plan, batch).savefig(IMAGES / "concept_crops.png", dpi=110)
     draw_depth(store, args, plan).savefig(IMAGES / "concept_depth.png", dpi=110)
-    untrained, trained = (VoCo(build_backbone(BACKBONE), args).eval() for _ in range(2))
-    trained.load_weights(read_weights(newest_weights(make_run(work, args, patients[-UNSEEN:])))[0])
-    draw_similarity(batch, untrained, trained).savefig(IMAGES / "concept_similarity.png", dpi=110)
+    methods = {
+        "untrained": VoCo(build_backbone(BACKBONE), args).eval(),
+        f"after {STEPS} steps": load_method(make_run(work, args, patients[-UNSEEN:]))[0].eval(),
+    }
+    draw_similarity(store, args, plan, batch, methods).savefig(IMAGES / "concept_similarity.png", dpi=110)
 
 
 def make_store(work: Path) -> VolumeStore:
@@ -69,7 +76,7 @@ def make_run(work: Path, args: VoCoArgs, unseen: list[str]) -> Path:
     if not run.is_dir():
         table = work / "unseen.csv"
         table.write_text("\n".join(["patient_id", *unseen]) + "\n", encoding="utf-8")
-        words = [f"backbone={BACKBONE}", "steps=600", "checkpoint_every=600", "device=cpu", "optim.lr=3e-3"]
+        words = [f"backbone={BACKBONE}", f"steps={STEPS}", f"checkpoint_every={STEPS}", "device=cpu", "optim.lr=3e-3"]
         words += [f"method.{key}={getattr(args, key)}" for key in ("crop", "slices", "hidden")]
         call("pretrain", work / "store", "--out", run, "--exclude", table, *words)
     return run
@@ -79,10 +86,7 @@ def draw_crops(store: VolumeStore, args: VoCoArgs, plan: CropPlan, batch: CropBa
     """Draw the grid with two random crops on a slice, and the overlap of each."""
     figure = Figure(figsize=(10, 3.7), layout="constrained")
     axes: Any = figure.subplots(1, 3, width_ratios=(1.15, 1, 1))
-    show_slice(axes[0], store, int(plan.volumes[0]))
-    for number, (row, column) in enumerate(base_centers(args.grid, args.crop)):
-        frame(axes[0], row, column, args.crop, "white", dashed=True)
-        axes[0].text(column, row, str(number + 1), color="white", ha="center", va="center", fontsize=11)
+    show_grid_on_slice(axes[0], store, args, int(plan.volumes[0]))
     for colour, (row, column) in zip(COLOURS, plan.centers[0], strict=True):
         frame(axes[0], row, column, args.crop, colour)
     axes[0].set_title("3 × 3 base crops, two random crops")
@@ -107,21 +111,44 @@ def draw_depth(store: VolumeStore, args: VoCoArgs, plan: CropPlan) -> Figure:
     return figure
 
 
-def draw_similarity(batch: CropBatch, untrained: VoCo, trained: VoCo) -> Figure:
-    """Draw, for the two random crops of a patient that the run never saw, overlap and both similarities."""
-    figure = Figure(figsize=(10, 6.2), layout="constrained")
-    axes: Any = figure.subplots(2, 3)
-    columns = [("overlap: what is to be said", batch.overlap)]
-    for name, method in (("similarity, untrained", untrained), ("similarity, after 600 steps", trained)):
-        with torch.no_grad():
-            similarity = method(batch).similarity
-        assert similarity is not None
-        columns.append((name, similarity))
-    for column, (name, values) in enumerate(columns):
-        for row, colour in enumerate(COLOURS):
-            show_grid(axes[row, column], values[0, row].numpy(), colour)
-            axes[row, column].set_title(name)
+def draw_similarity(
+    store: VolumeStore, args: VoCoArgs, plan: CropPlan, batch: CropBatch, methods: Mapping[str, VoCo]
+) -> Figure:
+    """Draw, for the random crops of a patient that no run saw, the overlaps beside what each method says of them."""
+    figure = Figure(figsize=(10, 5.4), layout="constrained")
+    axes: Any = figure.subplots(args.random_crops, 1 + len(methods), width_ratios=(1, *(1.5 for _ in methods)))
+    said = {name: similarities(method, batch) for name, method in methods.items()}
+    for row, colour in enumerate(COLOURS):
+        show_grid_on_slice(axes[row, 0], store, args, int(plan.volumes[0]))
+        frame(axes[row, 0], *plan.centers[0, row], args.crop, colour)
+        for axis, (name, values) in zip(axes[row, 1:], said.items(), strict=True):
+            show_bars(axis, batch.overlap[0, row].numpy(), values[row], colour)
+            if row == 0:
+                axis.set_title(name)
+    for axis in axes[-1, 1:]:
+        axis.set_xlabel("base crop")
+    axes[0, -1].legend(loc="upper left", frameon=False)
     return figure
+
+
+def similarities(method: VoCo, batch: CropBatch) -> np.ndarray:
+    """Return (R, K) what a method says of the random crops of the first volume."""
+    with torch.no_grad():
+        similarity = method(batch).similarity
+    assert similarity is not None
+    return np.asarray(similarity[0].numpy())
+
+
+def show_bars(axis: Any, overlap: np.ndarray, similarity: np.ndarray, colour: str) -> None:
+    """Show both numbers of each base crop."""
+    places = np.arange(1, len(overlap) + 1)
+    axis.bar(places - 0.2, overlap, width=0.4, color=colour, label="overlap: what is to be said")
+    axis.bar(places + 0.2, similarity, width=0.4, color="0.45", label="similarity: what is said")
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set_ylim(-0.6, 1)
+    axis.set_xticks(places)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
 
 
 def show_slice(axis: Any, store: VolumeStore, volume: int) -> None:
@@ -129,6 +156,15 @@ def show_slice(axis: Any, store: VolumeStore, volume: int) -> None:
     hu = np.array(store[volume])
     axis.imshow(window_hu(hu[hu.shape[0] // 2], -175.0, 250.0), cmap="gray", vmin=0, vmax=1)
     axis.set_axis_off()
+
+
+def show_grid_on_slice(axis: Any, store: VolumeStore, args: VoCoArgs, volume: int) -> None:
+    """Show the middle slice of a volume under the numbered base crops."""
+    show_slice(axis, store, volume)
+    for number, (row, column) in enumerate(base_centers(args.grid, args.crop)):
+        frame(axis, row, column, args.crop, "white", dashed=True)
+        text = axis.text(column, row, str(number + 1), color="white", ha="center", va="center", fontsize=11)
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
 
 
 def frame(axis: Any, row: float, column: float, crop: int, colour: str, dashed: bool = False) -> None:
