@@ -123,7 +123,7 @@ def _read_source(source: str | Path | None, presets: Mapping[str, Tree]) -> Tree
             f"{source}: neither a configuration file nor a preset; presets: {', '.join(presets) or 'none'}"
         )
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: not YAML: {_one_line(error)}") from error
     if tree is None:
@@ -178,10 +178,15 @@ def _refuse_unknown(cls: type[Any], tree: Tree, section: str) -> None:
             if not isinstance(value, dict):
                 raise ConfigError(f"{section + key!r} is a section; its keys: {_known_keys(hints[key], inner)}")
             _refuse_unknown(hints[key], value, section=inner)
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and not _is_free(hints[key]):
             raise ConfigError(
                 f"{section + key!r} has no keys of its own; write {section}{key}=VALUE, {_words(hints[key])}"
             )
+
+
+def _is_free(hint: Any) -> bool:
+    """Tell whether a setting is a mapping whose keys are the user's."""
+    return any(get_origin(part) is dict for part in (hint, *get_args(hint)))
 
 
 def _known_keys(cls: type[Any], section: str) -> str:
@@ -198,7 +203,7 @@ def _leaves(cls: type[Any], tree: Tree, above: tuple[str, ...] = ()) -> Iterator
     """Yield the path of keys, the value and the type of every setting; sections are dicts, settings never."""
     hints = get_type_hints(cls)
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not _is_free(hints[key]):
             yield from _leaves(hints[key], value, (*above, key))
         else:
             yield (*above, key), value, hints[key]
@@ -222,6 +227,8 @@ def _fits(parsed: Namespace | None, path: Sequence[str], hint: Any) -> bool:
 
 def _words(hint: Any) -> str:
     parts = get_args(hint)
+    if get_origin(hint) is dict:
+        return "a mapping"
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_words(part) for part in parts)
     if get_origin(hint) is Literal:
@@ -250,6 +257,25 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return value
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain values; a key that comes twice, of which it would keep the last, is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys differ."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key!r} comes twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key if isinstance(key, str) else id(key_node))
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def _one_line(error: Exception) -> str:
