@@ -119,10 +119,15 @@ def _refuse_unknown(cls: type[Any], tree: Tree, section: str) -> None:
             if not isinstance(value, dict):
                 raise ConfigError(f"{section + key!r} is a section; its keys: {_known_keys(hints[key], inner)}")
             _refuse_unknown(hints[key], value, section=inner)
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and not _is_free(hints[key]):
             raise ConfigError(
                 f"{section + key!r} has no keys of its own; write {section}{key}=VALUE, {_words(hints[key])}"
             )
+
+
+def _is_free(hint: Any) -> bool:
+    """Tell whether a setting is a mapping whose keys are the user's."""
+    return any(get_origin(part) is dict for part in (hint, *get_args(hint)))
 
 
 def _known_keys(cls: type[Any], section: str) -> str:
@@ -139,7 +144,7 @@ def _leaves(cls: type[Any], tree: Tree, above: tuple[str, ...] = ()) -> Iterator
     """Yield the path of keys, the value and the type of every setting; sections are dicts, settings never."""
     hints = get_type_hints(cls)
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not _is_free(hints[key]):
             yield from _leaves(hints[key], value, (*above, key))
         else:
             yield (*above, key), value, hints[key]
@@ -163,6 +168,8 @@ def _fits(parsed: Namespace | None, path: Sequence[str], hint: Any) -> bool:
 
 def _words(hint: Any) -> str:
     parts = get_args(hint)
+    if get_origin(hint) is dict:
+        return "a mapping"
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_words(part) for part in parts)
     if get_origin(hint) is Literal:

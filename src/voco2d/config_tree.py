@@ -50,7 +50,7 @@ def read_source(source: str | Path | None, presets: Mapping[str, Tree]) -> Tree:
             f"{source}: neither a configuration file nor a preset; presets: {', '.join(presets) or 'none'}"
         )
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: not YAML: {_one_line(error)}") from error
     if tree is None:
@@ -116,6 +116,25 @@ def _read_preset(name: Any, presets: Mapping[str, Tree]) -> Tree:
     if not isinstance(name, str) or name not in presets:
         raise ConfigError(f"unknown preset {name!r}; presets: {', '.join(presets)}")
     return deepcopy(presets[name])
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain values; a key that comes twice, of which it would keep the last, is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys differ."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key!r} comes twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key if isinstance(key, str) else id(key_node))
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def _one_line(error: Exception) -> str:

@@ -4,8 +4,8 @@ import pytest
 from voco2d.errors import UsageError
 from voco2d.evaluation.evaluate import evaluate
 from voco2d.evaluation.measures import MEASURES, find_measure, measure_values
-from voco2d.evaluation.pairing import SCORED_TARGETS, pair
-from voco2d.targets import TARGETS
+from voco2d.evaluation.pairing import pair
+from voco2d.targets import RSNA_2023, TARGETS
 
 
 def test_every_measure_is_the_score_that_evaluate_reports(tables):
@@ -16,7 +16,7 @@ def test_every_measure_is_the_score_that_evaluate_reports(tables):
     expected = {name: result[name] for name in values if name in result and name != "rsna"}
     expected |= {"rsna": result["rsna"]["mean"], "ece": result["calibration"]["mean"]["ece"]}
     expected |= {"brier": result["calibration"]["mean"]["brier"]}
-    for name, target in SCORED_TARGETS.items():
+    for name, target in RSNA_2023.scored.items():
         expected[f"rsna.{name}"] = result["rsna"][name]
         scores = {**result["targets"][name], **result["calibration"][name]}
         expected |= {key: scores[key.split(".")[1]] for key in values if key.count(".") == 1 and key.startswith(name)}

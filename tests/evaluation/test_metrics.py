@@ -3,14 +3,14 @@ import pytest
 from sklearn import metrics as sk
 
 from voco2d.evaluation.metrics import class_metrics, decide, decision_values, summary, target_metrics
-from voco2d.evaluation.pairing import SCORED_TARGETS, pair
-from voco2d.targets import ORGANS, TARGETS
+from voco2d.evaluation.pairing import pair
+from voco2d.targets import ORGANS, RSNA_2023, TARGETS
 
 
 def test_each_class_agrees_with_sklearn(tables):
     paired = pair(*tables(120))
     values = class_metrics(paired)
-    for name, target in SCORED_TARGETS.items():
+    for name, target in RSNA_2023.scored.items():
         called = decide(paired.probabilities[name])
         for index, grade in enumerate(target.classes):
             positive, chosen = paired.truth[name] == index, called == index
@@ -30,10 +30,10 @@ def test_graded_targets_agree_with_sklearns_macro_and_binary_ones_with_their_inj
     values = class_metrics(paired)
     for name in ORGANS:
         called = decide(paired.probabilities[name])
-        kidney = target_metrics(values, name)
+        kidney = target_metrics(values, RSNA_2023.scored[name])
         assert kidney["precision"] == pytest.approx(sk.precision_score(paired.truth[name], called, average="macro"))
         assert kidney["recall"] == pytest.approx(sk.recall_score(paired.truth[name], called, average="macro"))
-    assert target_metrics(values, "bowel") == values["bowel"]["injury"]
+    assert target_metrics(values, RSNA_2023["bowel"]) == values["bowel"]["injury"]
 
 
 def test_means_are_over_eight_injuries_and_over_nine_organ_classes(tables):
@@ -43,7 +43,7 @@ def test_means_are_over_eight_injuries_and_over_nine_organ_classes(tables):
     assert len(injuries) == 8
     assert means["recall"] == pytest.approx(np.mean(injuries))
     assert means["map_organs9"] == pytest.approx(
-        np.mean([target_metrics(values, name)["average_precision"] for name in ORGANS])
+        np.mean([target_metrics(values, RSNA_2023.scored[name])["average_precision"] for name in ORGANS])
     )
 
 
@@ -55,9 +55,9 @@ def test_a_class_that_never_occurs_is_undefined_and_so_are_its_means(tables):
     high = values["kidney"]["high"]
     assert all(np.isnan(high[metric]) for metric in ("average_precision", "roc_auc", "precision", "recall", "f1"))
     assert 0 < high["specificity"] < 1
-    assert np.isnan(target_metrics(values, "kidney")["recall"])
+    assert np.isnan(target_metrics(values, RSNA_2023["kidney"])["recall"])
     assert np.isnan(summary(values)["map"])
-    assert np.isfinite(target_metrics(values, "liver")["roc_auc"])
+    assert np.isfinite(target_metrics(values, RSNA_2023["liver"])["roc_auc"])
 
 
 def test_one_class_only_leaves_rankings_undefined(tables):

@@ -3,14 +3,14 @@ import pandas as pd
 import pytest
 
 from voco2d.errors import LabelError, UsageError
-from voco2d.evaluation.pairing import SCORED_TARGETS, check_aggregate, pair
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.evaluation.pairing import check_aggregate, pair
+from voco2d.targets import CLASS_COLUMNS, RSNA_2023, TARGETS
 
 
 def test_rows_are_joined_by_patient_and_not_by_place(tables):
     predictions, labels = tables(20)
     here, there = pair(predictions, labels), pair(predictions, labels.sample(frac=1, random_state=1))
-    for name in SCORED_TARGETS:
+    for name in RSNA_2023.scored:
         np.testing.assert_array_equal(here.truth[name], there.truth[name])
 
 

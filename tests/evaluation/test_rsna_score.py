@@ -11,9 +11,9 @@ from scipy.optimize import minimize
 from sklearn.metrics import log_loss
 
 from voco2d.evaluation import rsna_score
-from voco2d.evaluation.pairing import SCORED_TARGETS, pair, with_any_injury
-from voco2d.evaluation.rsna_score import EPSILON, rsna_organs, rsna_parts
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.evaluation.pairing import pair, with_any_injury
+from voco2d.evaluation.rsna_score import EPSILON, rsna_organs, score_parts
+from voco2d.targets import CLASS_COLUMNS, RSNA_2023, TARGETS
 
 from .conftest import random_tables
 
@@ -22,7 +22,7 @@ def test_agrees_with_sklearn(tables):
     predictions, labels = tables(80)
     score = rsna_score(predictions, labels)
     paired = pair(predictions, labels, "none")
-    for name, target in SCORED_TARGETS.items():
+    for name, target in RSNA_2023.scored.items():
         truth = paired.truth[name]
         expected = log_loss(
             truth,
@@ -31,7 +31,7 @@ def test_agrees_with_sklearn(tables):
             labels=range(len(target.classes)),
         )
         assert score[name] == pytest.approx(expected, rel=1e-12)
-    assert score["mean"] == pytest.approx(np.mean([score[name] for name in SCORED_TARGETS]))
+    assert score["mean"] == pytest.approx(np.mean([score[name] for name in RSNA_2023.scored]))
     assert rsna_organs(score) == pytest.approx((score["kidney"] + score["liver"] + score["spleen"]) / 3)
 
 
@@ -104,7 +104,7 @@ def _best_score_of_one_row_for_all(start: pd.Series, labels: pd.DataFrame) -> fl
         one = {name: np.array([[values[column] for column in t.columns]]) for name, t in TARGETS.items()}
         one = with_any_injury({name: row / row.sum() for name, row in one.items()})
         every = {name: np.repeat(row, len(paired), axis=0) for name, row in one.items()}
-        return rsna_parts(replace(paired, probabilities=every))["mean"]
+        return score_parts(replace(paired, probabilities=every))["mean"]
 
     best = minimize(score, np.log(start.to_numpy()), method="Powell", options={"maxiter": 4})
     return float(best.fun)

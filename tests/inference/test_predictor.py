@@ -11,7 +11,7 @@ from voco2d import Predictor
 from voco2d.config import to_tree
 from voco2d.errors import CheckpointError, ConfigError, ReadError, UsageError
 from voco2d.evaluation.tables import check_predictions
-from voco2d.inference.result_table import PREDICTION_COLUMNS
+from voco2d.inference.result_table import prediction_columns
 from voco2d.inference.results import SeriesResult
 from voco2d.inference.torch_runtime import TorchRuntime
 from voco2d.io.readers import ReadArgs, read_volume
@@ -97,7 +97,7 @@ def test_bad_inputs_do_not_stop_the_others(run: Path, tmp_path: Path) -> None:
     write_scan(scans / "zz.npy", "d", seed=1)
     predictor = Predictor(run, gates="off")
     table, rejections = predictor.predict_many([scans])
-    assert tuple(table.columns) == PREDICTION_COLUMNS
+    assert list(table.columns) == prediction_columns()
     assert table["patient_id"].tolist() == ["c", "a", "d"]
     assert table["status"].tolist() == ["not_assessed", "assessed", "assessed"]
     assert "no body" in table["reason"][0]
@@ -139,7 +139,7 @@ def test_nothing_found_is_an_empty_table(run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     table, rejections = Predictor(run).predict_many([tmp_path / "empty"])
     assert len(table) == len(rejections) == 0
-    assert tuple(table.columns) == PREDICTION_COLUMNS
+    assert list(table.columns) == prediction_columns()
     with pytest.raises(UsageError, match="nowhere"):
         Predictor(run).predict_many([tmp_path / "nowhere"])
 

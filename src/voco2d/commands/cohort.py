@@ -16,16 +16,19 @@ from voco2d.data.pretrain_overlap import refuse_overlap, seen_digests
 from voco2d.errors import UsageError
 from voco2d.io.rsna_series import read_series_table
 from voco2d.store.volume_store import VolumeStore
+from voco2d.target_block import read_targets
 
 
 def run(options: argparse.Namespace) -> int:
     """Make or adopt folds, check them against pretraining, write the folder and show the counts."""
     if options.use_folds is None and options.folds < 2:
         raise UsageError(f"--folds {options.folds}: at least 2 are needed, one of them to validate on")
+    targets = read_targets(options.targets)
     store = VolumeStore(options.store)
-    cohort = join_labels(store.index, read_labels(_labels_path(options)))
+    cohort = join_labels(store.index, read_labels(_labels_path(options), targets), targets)
     if options.use_folds is None:
-        folds = stratify(cohort.labels, cohort.series["patient_id"].value_counts(), options.folds, options.seed)
+        series = cohort.series["patient_id"].value_counts()
+        folds = stratify(cohort.labels, series, options.folds, options.seed, targets)
     else:
         folds = adopt_folds(read_folds(options.use_folds), cohort.labels, str(options.use_folds))
     _check_pretraining(options, folds)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from voco2d.commands.option_types import count, location, out, source
+from voco2d.commands.option_types import count, location, out, source, targets
 
 
 def demo(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +48,7 @@ def cohort(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=location, metavar="STORE", help="made by `voco2d prepare`")
     out(parser, "folder for folds.csv, series.csv, pretrain_fold<k>.csv, labels.csv and cohort.json")
     parser.add_argument("--labels", type=Path, metavar="CSV", help="as RSNA's train.csv (default: STORE/labels.csv)")
+    targets(parser)
     parser.add_argument("--folds", type=count, default=5, help="default %(default)s")
     parser.add_argument("--seed", type=count, default=0, help="default %(default)s")
     parser.add_argument(

@@ -14,11 +14,13 @@ from voco2d.data.cohort_folds import read_folds
 from voco2d.errors import UsageError
 from voco2d.evaluation.ensemble import Ensemble, fit_ensemble
 from voco2d.evaluation.evaluate import evaluate
+from voco2d.evaluation.rsna_score import score_name
 from voco2d.evaluation.submission import submission_table
 from voco2d.evaluation.tables import read_label_table, read_predictions
-from voco2d.targets import TARGETS
+from voco2d.target_block import read_targets
+from voco2d.targets import TargetSet
 
-_SHOWN = ("rsna_organs", "map", "precision", "recall")
+_SHOWN = ("map", "precision", "recall")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,20 +29,26 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--sample goes with --test: without test predictions there is no submission")
     if options.test is not None and len(options.test) != len(options.predictions):
         raise UsageError(f"{len(options.test)} tables after --test for {len(options.predictions)} models; give as many")
-    tables = [read_predictions(path) for path in options.predictions]
-    tests = [read_predictions(path) for path in options.test or ()]
-    labels = read_label_table(options.labels)
+    targets = read_targets(options.targets)
+    if options.sample is not None and not targets.is_rsna:
+        raise UsageError("--sample: the submission is RSNA's; leave it out with --targets")
+    tables = [read_predictions(path, targets) for path in options.predictions]
+    tests = [read_predictions(path, targets) for path in options.test or ()]
+    labels = read_label_table(options.labels, targets)
     folds = None if options.folds is None else read_folds(options.folds)
-    ensemble, out_of_fold = fit_ensemble(tables, labels, folds, options.scaling, options.aggregate)
+    ensemble, out_of_fold = fit_ensemble(tables, labels, folds, options.scaling, options.aggregate, targets)
     scores = {
-        str(path): evaluate(table, labels, options.aggregate)
+        str(path): evaluate(table, labels, options.aggregate, targets=targets)
         for path, table in zip(options.predictions, tables, strict=True)
     }
-    scores["ensemble, out-of-fold"] = evaluate(out_of_fold, labels)
+    scores["ensemble, out-of-fold"] = evaluate(out_of_fold, labels, targets=targets)
     if tests:
         sample = None if options.sample is None else read_predictions(options.sample)
-        submission = submission_table(ensemble(tests, options.aggregate), sample)
-        write_table(options.out / "submission.csv", submission)
+        blended = ensemble(tests, options.aggregate)
+        if targets.is_rsna:
+            write_table(options.out / "submission.csv", submission_table(blended, sample))
+        else:
+            write_table(options.out / "predictions.csv", blended)
     write_table(options.out / "oof_predictions.csv", out_of_fold)
     text = json.dumps(_described(options, ensemble, scores), indent=2, allow_nan=False) + "\n"
     write_text(options.out / "weights.json", text)
@@ -57,18 +65,26 @@ def _described(
         "scaling": options.scaling,
         "weights": {name: list(weights) for name, weights in ensemble.weights.items()},
         "scalers": {name: vars(scaler) for name, scaler in ensemble.scalers.items()},
-        "scores": {name: {"rsna": s["rsna"], **{key: s[key] for key in _SHOWN}} for name, s in scores.items()},
+        "scores": {
+            name: {key: values[key] for key in (score_name(ensemble.targets), *_shown(ensemble.targets))}
+            for name, values in scores.items()
+        },
     }
+
+
+def _shown(targets: TargetSet) -> tuple[str, ...]:
+    return ("rsna_organs", *_SHOWN) if targets.is_rsna else _SHOWN
 
 
 def _print(scores: Mapping[str, Mapping[str, Any]], ensemble: Ensemble, models: Sequence[Path]) -> None:
     console = Console(width=110)
-    table = Table("predictions", "rsna", *_SHOWN)
+    score, shown = score_name(ensemble.targets), _shown(ensemble.targets)
+    table = Table("predictions", score, *shown)
     for name, values in scores.items():
-        numbers = [values["rsna"]["mean"], *(values[key] for key in _SHOWN)]
+        numbers = [values[score]["mean"], *(values[key] for key in shown)]
         table.add_row(name, *("undefined" if value is None else f"{value:.4f}" for value in numbers))
     console.print(table)
-    weights = Table("weight of", *TARGETS)
+    weights = Table("weight of", *ensemble.targets)
     for place, model in enumerate(models):
-        weights.add_row(str(model), *(f"{ensemble.weights[name][place]:.3f}" for name in TARGETS))
+        weights.add_row(str(model), *(f"{ensemble.weights[name][place]:.3f}" for name in ensemble.targets))
     console.print(weights)

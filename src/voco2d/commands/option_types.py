@@ -42,6 +42,13 @@ def location(text: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def targets(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--targets`."""
+    parser.add_argument(
+        "--targets", type=Path, metavar="FILE|RUN", help="YAML with the key targets, or a run (default: RSNA 2023's)"
+    )
+
+
 def out(parser: argparse.ArgumentParser, what: str) -> None:
     """Add the option `--out`, which is needed."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=what)

@@ -14,6 +14,7 @@ from voco2d.errors import LabelError, UsageError
 from voco2d.inference.report import report_run
 from voco2d.models.checkpoint import backbone_state, newest_weights
 from voco2d.store.volume_store import VolumeStore
+from voco2d.target_block import read_targets
 from voco2d.training.initialisation import IMAGENET, RANDOM
 from voco2d.training.pretrain import PRESETS, PretrainArgs, pretrain
 from voco2d.training.processes import is_first
@@ -49,8 +50,9 @@ def _held_out(options: argparse.Namespace, seed: int) -> list[str]:
     """Return the patients of the first fold that `finetune` makes of the labels of `--hold-out`."""
     if options.hold_out is None:
         return []
-    cohort = join_labels(VolumeStore(options.store).index, read_labels(options.hold_out))
-    folds = make_folds(cohort.labels, options.folds, seed)
+    targets = read_targets(options.targets)
+    cohort = join_labels(VolumeStore(options.store).index, read_labels(options.hold_out, targets), targets)
+    folds = make_folds(cohort.labels, options.folds, seed, targets)
     return [str(patient) for patient in folds.index[folds == 0]]
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from voco2d.commands.option_types import count, out, source
+from voco2d.commands.option_types import count, out, source, targets
 
 
 def predict(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +65,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     """Add the options of `voco2d evaluate`."""
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="table of predictions")
     parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help="as RSNA's train.csv")
+    targets(parser)
     parser.add_argument("--aggregate", choices=("max", "mean", "none"), default="max", help="default %(default)s")
     parser.add_argument("--bootstrap", type=count, default=0, metavar="N", help="resamples for 95 %% intervals")
     parser.add_argument("--seed", type=count, default=0, help="of the bootstrap (default %(default)s)")
@@ -77,6 +78,7 @@ def ensemble(parser: argparse.ArgumentParser) -> None:
     """Add the options of `voco2d ensemble`."""
     parser.add_argument("predictions", nargs="+", type=Path, metavar="OOF", help="out-of-fold predictions, one a model")
     parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help="as RSNA's train.csv")
+    targets(parser)
     out(parser, "folder for weights.json, oof_predictions.csv and, with --test, submission.csv")
     parser.add_argument("--folds", type=Path, metavar="CSV", help="patient_id and fold (default: five, stratified)")
     parser.add_argument("--test", nargs="+", type=Path, metavar="PRED", help="predictions to blend, in the same order")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from voco2d.commands.option_types import count, location, positive
+from voco2d.commands.option_types import count, location, positive, targets
 
 
 def pretrain(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def pretrain(parser: argparse.ArgumentParser) -> None:
         "run_folds=1 validates on",
     )
     parser.add_argument("--folds", type=count, default=5, help="folds of that fine-tuning (default %(default)s)")
+    targets(parser)
     parser.add_argument(
         "--cohort", type=Path, metavar="DIR", help="made by `voco2d cohort`: pretrain on what --fold K allows, no more"
     )

@@ -34,7 +34,7 @@ class Batch:
 
     Args:
         hu: (B, S, N, crop, crop) HU; N slices, a slice and its neighbours.
-        labels: Target name → (B) class indices; 0 is healthy, −1 a patient without labels.
+        labels: Target name → (B) class indices; 0 is healthy, −1 a label that is missing.
         slices: (B, S, targets) what is known of the slices, NaN where it isn't; no targets without slice labels.
         rows: (B) rows of `Cohort.series`.
         changes: What was drawn for the augmentation; None leaves the volumes as they are.
@@ -180,7 +180,7 @@ def _labels_of(cohort: Cohort) -> dict[str, Int64[Tensor, " rows"]]:
     known = torch.from_numpy(patients.get_indexer(pd.Index(cohort.series["patient_id"])))
     return {
         name: torch.where(known < 0, -1, torch.from_numpy(indices)[known])
-        for name, indices in class_indices(cohort.labels).items()
+        for name, indices in class_indices(cohort.labels, cohort.targets).items()
     }
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 
 from voco2d.errors import ConfigError, LabelError
 from voco2d.evaluation.tables import read_label_table
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.targets import RSNA_2023, TargetSet
 
 _log = logging.getLogger(__name__)
 
@@ -24,41 +24,47 @@ class Cohort:
 
     Args:
         series: One row a series: `position` in the store, `key`, `patient_id`, `series_id`.
-        labels: One row a patient of `series`, sorted: `patient_id` and the 13 class columns, 0 or 1.
+        labels: One row a patient of `series`, sorted: `patient_id` and the class columns, 0 or 1, NaN where a
+            label is missing.
         unlabelled_series: Series of the store whose patients have no labels.
         unknown_patients: Labelled patients of whom the store holds nothing.
+        targets: What the labels are of.
     """
 
     series: pd.DataFrame
     labels: pd.DataFrame
     unlabelled_series: int
     unknown_patients: int
+    targets: TargetSet = RSNA_2023
 
 
-def read_labels(path: Path) -> pd.DataFrame:
-    """Read a label table: `patient_id` and the 13 class columns as 0/1; further columns are left out.
+def read_labels(path: Path, targets: TargetSet = RSNA_2023) -> pd.DataFrame:
+    """Read a label table: `patient_id` and the class columns as 0/1; further columns are left out.
 
     Args:
-        path: CSV file in the layout of RSNA 2023's `train.csv`.
+        path: CSV file in the layout of RSNA 2023's `train.csv`; see `check_labels` for what other targets may have.
+        targets: Whose classes are the columns.
 
     Returns:
-        Ids as text, classes as int64, rows in the file's order.
+        Ids as text, rows in the file's order, classes as int64, or as float64 with NaN where a label is missing.
 
     Raises:
         UsageError: There is no such file.
         LabelError: A column is missing, an id is missing or twice, or a target does not have exactly one 1 in a row;
             rows are named by their number, never by the patient.
     """
-    table = read_label_table(path)[["patient_id", *CLASS_COLUMNS]]
-    return table.astype(dict.fromkeys(CLASS_COLUMNS, np.int64))
+    columns = list(targets.columns)
+    table = read_label_table(path, targets)[["patient_id", *columns]]
+    return table if table[columns].isna().any(axis=None) else table.astype(dict.fromkeys(columns, np.int64))
 
 
-def join_labels(index: pd.DataFrame, labels: pd.DataFrame) -> Cohort:
+def join_labels(index: pd.DataFrame, labels: pd.DataFrame, targets: TargetSet = RSNA_2023) -> Cohort:
     """Join a store's index to a label table by patient; what only one of them has is counted and logged.
 
     Args:
         index: `VolumeStore.index`, row i describing volume i.
         labels: As `read_labels` returns.
+        targets: What the labels are of.
 
     Raises:
         LabelError: They have no patient in common.
@@ -77,6 +83,7 @@ def join_labels(index: pd.DataFrame, labels: pd.DataFrame) -> Cohort:
         labels=used.sort_values("patient_id").reset_index(drop=True),
         unlabelled_series=len(index) - len(series),
         unknown_patients=len(labels) - len(used),
+        targets=targets,
     )
     _log.info(
         "%d series of %d labelled patients; left out: %d series without labels, %d labelled patients not in the store",
@@ -88,15 +95,16 @@ def join_labels(index: pd.DataFrame, labels: pd.DataFrame) -> Cohort:
     return cohort
 
 
-def make_folds(labels: pd.DataFrame, folds: int, seed: int) -> pd.Series:
+def make_folds(labels: pd.DataFrame, folds: int, seed: int, targets: TargetSet = RSNA_2023) -> pd.Series:
     """Split patients into folds with like shares of every class (iterative stratification; Sechidis et al., 2011).
 
     The same patients, labels and seed give the same folds whatever the order of the rows.
 
     Args:
-        labels: One row a patient: `patient_id` and the 13 class columns.
+        labels: One row a patient: `patient_id` and the class columns.
         folds: Number of folds, at least 2.
         seed: Breaks ties.
+        targets: Whose classes they are.
 
     Returns:
         Fold number 0…folds − 1, indexed by `patient_id`, sorted.
@@ -108,8 +116,8 @@ def make_folds(labels: pd.DataFrame, folds: int, seed: int) -> pd.Series:
         raise ConfigError(f"folds={folds}: at least 2 are needed, one of them to validate on")
     if len(labels) < folds:
         raise ConfigError(f"folds={folds}: only {len(labels)} labelled patients; set folds to {len(labels)} or less")
-    table = labels.sort_values("patient_id").set_index("patient_id")[list(CLASS_COLUMNS)]
-    absent = [column for column in CLASS_COLUMNS if not table[column].any()]
+    table = labels.sort_values("patient_id").set_index("patient_id")[list(targets.columns)].fillna(0)
+    absent = [column for column in targets.columns if not table[column].any()]
     if absent:
         _log.warning("no patient has %s: nothing can be learnt or measured about that", ", ".join(absent))
     splitter = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
@@ -121,9 +129,13 @@ def make_folds(labels: pd.DataFrame, folds: int, seed: int) -> pd.Series:
     return pd.Series(numbers, index=table.index, name="fold")
 
 
-def class_indices(labels: pd.DataFrame) -> dict[str, Int64[np.ndarray, " rows"]]:
-    """Turn the 0/1 class columns into class indices, target name → (rows); 0 is healthy."""
-    return {name: labels[list(target.columns)].to_numpy().argmax(axis=1) for name, target in TARGETS.items()}
+def class_indices(labels: pd.DataFrame, targets: TargetSet = RSNA_2023) -> dict[str, Int64[np.ndarray, " rows"]]:
+    """Turn the 0/1 class columns into class indices, target name → (rows); 0 is healthy, −1 a missing label."""
+    indices = {}
+    for name, target in targets.items():
+        values = labels[list(target.columns)].to_numpy(np.float64)
+        indices[name] = np.where(np.isnan(values[:, 0]), -1, values.argmax(axis=1))
+    return indices
 
 
 def patient_digests(patient_ids: Iterable[str]) -> list[str]:

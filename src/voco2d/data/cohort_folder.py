@@ -14,7 +14,6 @@ from voco2d.data.cohort_folds import any_injury, read_folds
 from voco2d.data.pretrain_overlap import refuse_overlap
 from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.tables import normalise_ids, read_text_table
-from voco2d.targets import CLASS_COLUMNS
 
 FOLDS_NAME = "folds.csv"
 SERIES_NAME = "series.csv"
@@ -127,10 +126,12 @@ def fold_counts(cohort: Cohort, folds: pd.Series, series: pd.DataFrame) -> pd.Da
     """Count patients, series and classes, one row a fold and one row `all`.
 
     Returns:
-        `fold` as text, `patients`, `series`, `incomplete_organ` (series), the 13 classes and `any_injury` (patients).
+        `fold` as text, `patients`, `series`, `incomplete_organ` (series), the classes and, of RSNA,
+        `any_injury` (patients).
     """
-    labels = cohort.labels.set_index("patient_id")[list(CLASS_COLUMNS)]
-    labels["any_injury"] = any_injury(labels)
+    labels = cohort.labels.set_index("patient_id")[list(cohort.targets.columns)].fillna(0)
+    if cohort.targets.is_rsna:
+        labels["any_injury"] = any_injury(labels)
     of_fold = folds.reindex(labels.index)
     table = labels.groupby(of_fold).sum()
     table.insert(0, "patients", of_fold.value_counts())

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 
 from voco2d.errors import ConfigError, LabelError, UsageError
 from voco2d.evaluation.tables import normalise_ids, read_text_table
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.targets import RSNA_2023, TargetSet
 
 _log = logging.getLogger(__name__)
 _MOST_SERIES = 3
@@ -22,22 +22,25 @@ Traits = Int64[np.ndarray, "patients traits"]
 
 def any_injury(labels: pd.DataFrame) -> pd.Series:
     """Say of each row of 0/1 class columns whether a target is not healthy, as RSNA's `any_injury`."""
-    healthy = [target.columns[0] for target in TARGETS.values()]
+    healthy = [target.columns[0] for target in RSNA_2023.values()]
     return (labels[healthy] == 0).any(axis=1).astype(np.int64).rename("any_injury")
 
 
-def stratify(labels: pd.DataFrame, series: pd.Series, folds: int, seed: int) -> pd.Series:
-    """Split patients into folds with like counts of every class, of `any_injury` and of series a patient.
+def stratify(
+    labels: pd.DataFrame, series: pd.Series, folds: int, seed: int, targets: TargetSet = RSNA_2023
+) -> pd.Series:
+    """Split patients into folds with like counts of every class, of RSNA's `any_injury` and of series a patient.
 
     Patients of like labels are dealt out one after the other; then two patients of two folds change places as long as
     that lowers the sum of squared deviations of the counts. Folds differ by one patient at most. The same patients,
     labels and seed give the same folds whatever the order of the rows.
 
     Args:
-        labels: One row a patient: `patient_id` and the 13 class columns, 0 or 1.
+        labels: One row a patient: `patient_id` and the class columns, 0 or 1.
         series: Number of series by `patient_id`.
         folds: Number of folds, at least 2.
         seed: Breaks ties.
+        targets: Whose classes they are.
 
     Returns:
         Fold number 0…folds − 1, indexed by `patient_id`, sorted.
@@ -49,9 +52,9 @@ def stratify(labels: pd.DataFrame, series: pd.Series, folds: int, seed: int) -> 
         raise ConfigError(f"folds={folds}: at least 2 are needed, one of them to validate on")
     if len(labels) < folds:
         raise ConfigError(f"folds={folds}: only {len(labels)} labelled patients; set folds to {len(labels)} or less")
-    table = labels.sort_values("patient_id").set_index("patient_id")[list(CLASS_COLUMNS)]
+    table = labels.sort_values("patient_id").set_index("patient_id")[list(targets.columns)].fillna(0)
     _warn_of_rare(table, folds)
-    patterns, pattern_of = np.unique(_traits(table, series), axis=0, return_inverse=True)
+    patterns, pattern_of = np.unique(_traits(table, series, targets), axis=0, return_inverse=True)
     pattern_of = pattern_of.reshape(-1)
     order = np.random.default_rng(seed).permutation(len(table))
     order = order[np.argsort(pattern_of[order], kind="stable")]
@@ -120,16 +123,18 @@ def adopt_folds(folds: pd.Series, labels: pd.DataFrame, name: str) -> pd.Series:
     return kept
 
 
-def _traits(table: pd.DataFrame, series: pd.Series) -> Traits:
+def _traits(table: pd.DataFrame, series: pd.Series, targets: TargetSet) -> Traits:
     """What folds must be alike in, 0/1 a patient: classes, any injury, and having 1, 2, or more series."""
     counts = series.reindex(table.index).fillna(1).clip(1, _MOST_SERIES).to_numpy(np.int64)
-    columns = [table.to_numpy(np.int64), any_injury(table).to_numpy()[:, None]]
+    columns = [table.to_numpy(np.int64)]
+    if targets.is_rsna:
+        columns.append(any_injury(table).to_numpy()[:, None])
     columns.append((counts[:, None] == np.arange(1, _MOST_SERIES + 1)).astype(np.int64))
     return np.concatenate(columns, axis=1)
 
 
 def _warn_of_rare(table: pd.DataFrame, folds: int) -> None:
-    rare = {column: int(table[column].sum()) for column in CLASS_COLUMNS if table[column].sum() < folds}
+    rare = {str(column): int(table[column].sum()) for column in table if table[column].sum() < folds}
     absent = [column for column, count in rare.items() if not count]
     if absent:
         _log.warning("no patient has %s: nothing can be learnt or measured about that", ", ".join(absent))

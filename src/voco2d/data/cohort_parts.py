@@ -12,6 +12,7 @@ from voco2d.data.cohort import Cohort, join_labels
 from voco2d.data.label_fraction import labelled_part
 from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.tables import normalise_ids, read_text_table
+from voco2d.targets import RSNA_2023, TargetSet
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -41,7 +42,12 @@ class Part:
 
 
 def fold_parts(
-    folds: pd.Series, labels: pd.DataFrame, numbers: Iterable[int], fraction: float, seed: int
+    folds: pd.Series,
+    labels: pd.DataFrame,
+    numbers: Iterable[int],
+    fraction: float,
+    seed: int,
+    targets: TargetSet = RSNA_2023,
 ) -> list[Part]:
     """Hold each of the folds `numbers` out and learn from a fraction of the others.
 
@@ -51,31 +57,37 @@ def fold_parts(
         numbers: Folds that are trained.
         fraction: Share of the training patients that is used, as for `labelled_part`.
         seed: Draws them.
+        targets: Whose classes the columns of `labels` are.
     """
     parts = []
     for number in numbers:
         inside = labels["patient_id"].map(folds) == number
-        train = labels[~inside] if fraction == 1 else _fraction(labels[~inside], fraction, seed)
+        train = labels[~inside] if fraction == 1 else _fraction(labels[~inside], fraction, seed, targets)
         parts.append(Part(number, frozenset(train["patient_id"]), frozenset(labels["patient_id"][inside])))
     return parts
 
 
-def split_part(splits: Mapping[str, str], labels: pd.DataFrame, fraction: float, seed: int) -> Part:
+def split_part(
+    splits: Mapping[str, str], labels: pd.DataFrame, fraction: float, seed: int, targets: TargetSet = RSNA_2023
+) -> Part:
     """Make the one part of a fixed split; the arguments are those of `fold_parts`."""
     train = labels[labels["patient_id"].map(splits) == TRAIN]
     if fraction < 1:
-        train = _fraction(train, fraction, seed)
+        train = _fraction(train, fraction, seed, targets)
     others = {name: frozenset(patient for patient, split in splits.items() if split == name) for name in SPLITS}
     return Part(0, frozenset(train["patient_id"]), others[VALIDATION], others[TEST])
 
 
-def join_splits(index: pd.DataFrame, labels: pd.DataFrame, splits: Mapping[str, str]) -> tuple[Cohort, dict[str, str]]:
+def join_splits(
+    index: pd.DataFrame, labels: pd.DataFrame, splits: Mapping[str, str], targets: TargetSet = RSNA_2023
+) -> tuple[Cohort, dict[str, str]]:
     """Join a store's index to labels and keep the patients of a split; who is only tested needs no label.
 
     Args:
         index: `VolumeStore.index`.
         labels: As `read_labels` returns.
         splits: Patient → `train`, `validation` or `test`.
+        targets: What the labels are of.
 
     Returns:
         The cohort, whose series are of labelled and of tested patients; and the splits of its patients.
@@ -96,11 +108,11 @@ def join_splits(index: pd.DataFrame, labels: pd.DataFrame, splits: Mapping[str, 
     for name in SPLITS:
         if name not in kept.values() and (name == TRAIN or name in splits.values()):
             raise LabelError(f"splits: the store holds no patient of {name}; compare the patient_id of both")
-    cohort = join_labels(index, labels[labels["patient_id"].isin(kept)])
+    cohort = join_labels(index, labels[labels["patient_id"].isin(kept)], targets)
     series = index[["key", "patient_id", "series_id"]].astype({"patient_id": str, "series_id": str})
     series.insert(0, "position", np.arange(len(index)))
     series = series[stored.isin(kept).to_numpy()].reset_index(drop=True)
-    return Cohort(series, cohort.labels, cohort.unlabelled_series, cohort.unknown_patients), kept
+    return Cohort(series, cohort.labels, cohort.unlabelled_series, cohort.unknown_patients, targets), kept
 
 
 def read_splits(path: Path) -> dict[str, str]:
@@ -128,5 +140,5 @@ def read_splits(path: Path) -> dict[str, str]:
     return dict(zip(patients, splits, strict=True))
 
 
-def _fraction(labels: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
-    return labels[labels["patient_id"].isin(labelled_part(labels, fraction, seed))]
+def _fraction(labels: pd.DataFrame, fraction: float, seed: int, targets: TargetSet) -> pd.DataFrame:
+    return labels[labels["patient_id"].isin(labelled_part(labels, fraction, seed, targets))]

@@ -6,25 +6,26 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
-from voco2d.targets import CLASS_COLUMNS
+from voco2d.targets import RSNA_2023, TargetSet
 
 
-def labelled_part(labels: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
+def labelled_part(labels: pd.DataFrame, fraction: float, seed: int, targets: TargetSet = RSNA_2023) -> pd.Index:
     """Choose the patients whose labels are used.
 
     Args:
-        labels: One row a patient: `patient_id` and the 13 class columns, 0 or 1.
+        labels: One row a patient: `patient_id` and the class columns, 0 or 1.
         fraction: Share of the patients, above 0 and up to 1; rounded up to a whole patient.
         seed: Decides the draw.
+        targets: Whose classes the columns are.
 
     Returns:
         Their ids, sorted. Those of a smaller `fraction` are among those of a larger one.
     """
     count = math.ceil(fraction * len(labels) - 1e-9)
-    return pd.Index(sorted(label_order(labels, seed)[: max(count, 1)]), name="patient_id")
+    return pd.Index(sorted(label_order(labels, seed, targets)[: max(count, 1)]), name="patient_id")
 
 
-def label_order(labels: pd.DataFrame, seed: int) -> list[str]:
+def label_order(labels: pd.DataFrame, seed: int, targets: TargetSet = RSNA_2023) -> list[str]:
     """Put patients into an order of which every beginning is as even in the classes as it can be.
 
     First comes a patient of each class that there is, the rarest first, so that even a small part knows all of them;
@@ -34,8 +35,9 @@ def label_order(labels: pd.DataFrame, seed: int) -> list[str]:
     Args:
         labels: As for `labelled_part`.
         seed: Breaks ties.
+        targets: Whose classes the columns are.
     """
-    table = labels.sort_values("patient_id").set_index("patient_id")[list(CLASS_COLUMNS)]
+    table = labels.sort_values("patient_id").set_index("patient_id")[list(targets.columns)].fillna(0)
     order = np.random.default_rng(seed).permutation(len(table))
     traits = table.to_numpy(np.int64)[order]
     chosen = _cover(traits)

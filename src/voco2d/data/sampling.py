@@ -6,8 +6,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from voco2d.targets import TARGETS
-
 Sampling = Literal["shuffle", "balanced"]
 
 
@@ -44,9 +42,16 @@ def balanced_weights(labels: Mapping[str, Int64[np.ndarray, " n"]]) -> Float64[n
         (n) summing to 1.
     """
     weights = []
-    for name in TARGETS:
-        counts = np.bincount(labels[name])
-        weights.append(1 / ((counts > 0).sum() * counts[labels[name]]))
+    for indices in labels.values():
+        known = indices >= 0
+        if not known.any():
+            continue
+        counts = np.bincount(indices[known])
+        weight = np.full(len(indices), 1 / known.sum())  # whose label is missing counts as the mean of the others
+        weight[known] = 1 / ((counts > 0).sum() * counts[indices[known]])
+        weights.append(weight)
+    if not weights:
+        return np.full(len(next(iter(labels.values()))), 1 / len(next(iter(labels.values()))))
     shares: Float64[np.ndarray, " n"] = np.mean(weights, axis=0)
     shares /= shares.sum()
     return shares

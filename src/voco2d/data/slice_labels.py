@@ -85,8 +85,11 @@ def read_slice_labels(
 
     Raises:
         UsageError: A file is missing.
-        LabelError: A table can't be used, or tells nothing about the series of the cohort.
+        LabelError: A table can't be used, findings are given for other targets than RSNA's, or it tells nothing
+            about the series of the cohort.
     """
+    if findings is not None and not cohort.targets.is_rsna:
+        raise LabelError(f"{findings}: slice labels are of RSNA's injuries, not of {', '.join(cohort.targets)}")
     shown = None if findings is None else read_findings(findings)
     visible = None if organs is None else read_visibility(organs)
     if shown is None and visible is None:

@@ -7,16 +7,22 @@ import pandas as pd
 
 from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.pairing import Aggregate, Paired, pair
-from voco2d.targets import TARGETS
+from voco2d.targets import RSNA_2023, TargetSet
 
 
-def align(labels: pd.DataFrame, predictions: Sequence[pd.DataFrame], aggregate: Aggregate = "max") -> list[Paired]:
+def align(
+    labels: pd.DataFrame,
+    predictions: Sequence[pd.DataFrame],
+    aggregate: Aggregate = "max",
+    targets: TargetSet = RSNA_2023,
+) -> list[Paired]:
     """Join each table with the labels, rows sorted by patient.
 
     Args:
         labels: As `tables.check_labels`.
         predictions: Each as `tables.check_predictions`, all of the same patients.
         aggregate: How a patient's series become one row; `none` is refused, since series have no common order.
+        targets: What is scored.
 
     Raises:
         LabelError: As `pairing.pair`, or the tables cover different patients.
@@ -26,7 +32,7 @@ def align(labels: pd.DataFrame, predictions: Sequence[pd.DataFrame], aggregate: 
         raise UsageError("there is no prediction table; give at least one")
     if aggregate == "none":
         raise UsageError("aggregate 'none' leaves several rows a patient, whose order no two tables share; use max")
-    tables = [sort_rows(pair(table, labels, aggregate)) for table in predictions]
+    tables = [sort_rows(pair(table, labels, aggregate, targets)) for table in predictions]
     if any(table.patient_ids != tables[0].patient_ids for table in tables):
         raise LabelError("the prediction tables cover different patients; predict the same patients with all")
     return tables
@@ -44,6 +50,7 @@ def choose_rows(paired: Paired, rows: np.ndarray) -> Paired:
         probabilities={name: values[rows] for name, values in paired.probabilities.items()},
         truth={name: values[rows] for name, values in paired.truth.items()},
         warnings=paired.warnings,
+        targets=paired.targets,
     )
 
 
@@ -55,14 +62,15 @@ def stack_rows(first: Paired, second: Paired) -> Paired:
             name: np.concatenate([values, second.probabilities[name]]) for name, values in first.probabilities.items()
         },
         truth={name: np.concatenate([values, second.truth[name]]) for name, values in first.truth.items()},
+        targets=first.targets,
     )
 
 
 def probability_table(paired: Paired) -> pd.DataFrame:
-    """Lay predictions out as a table: `patient_id` and the 13 classes."""
+    """Lay predictions out as a table: `patient_id` and the classes."""
     columns = {
         column: values
-        for name, target in TARGETS.items()
+        for name, target in paired.targets.items()
         for column, values in zip(target.columns, paired.probabilities[name].T, strict=True)
     }
     return pd.DataFrame({"patient_id": list(paired.patient_ids), **columns})

@@ -26,6 +26,7 @@ from voco2d.evaluation.alignment import align, stack_rows
 from voco2d.evaluation.measures import Measure, find_measure, measure_values
 from voco2d.evaluation.pairing import Aggregate, Paired
 from voco2d.evaluation.significance import percentile_interval, row_draws
+from voco2d.targets import RSNA_2023, TargetSet
 
 PERMUTATIONS: Final = 10_000
 """Enough for p < 0.01 after Holm's correction of a hundred comparisons."""
@@ -94,6 +95,7 @@ def compare(
     permutations: int = PERMUTATIONS,
     aggregate: Aggregate = "max",
     resample_seeds: bool = False,
+    targets: TargetSet = RSNA_2023,
 ) -> list[Comparison]:
     """Compare two arms in some scores.
 
@@ -101,12 +103,13 @@ def compare(
         labels: As `tables.check_labels`; patients that no table predicts are left out.
         first: Prediction tables of the arm to compare with, one a seed.
         second: Those of the other arm, as many, of the same patients.
-        metrics: Names of `measures.MEASURES`.
+        metrics: Names of `measures.measures_of`.
         resamples: Of the bootstrap, 1 or more.
         seed: Of resamples and permutations; the same patients and seed give the same draws, whatever was predicted.
         permutations: Of the test, 1 or more.
         aggregate: How a patient's series become one row; `none` is refused, since patients are what is drawn.
         resample_seeds: Whether the interval is to cover the draw of seeds too.
+        targets: What is scored.
 
     Returns:
         A comparison a metric, in their order.
@@ -115,7 +118,7 @@ def compare(
         LabelError: As `pairing.pair`, or the tables cover different patients.
         UsageError: A metric is unknown, a number is below 1, or the arms have no seed or not the same number.
     """
-    tables = align(labels, [*first, *second], aggregate)
+    tables = align(labels, [*first, *second], aggregate, targets)
     arms = tables[: len(first)], tables[len(first) :]
     return compare_aligned(*arms, metrics, resamples, seed, permutations=permutations, resample_seeds=resample_seeds)
 
@@ -133,7 +136,7 @@ def compare_aligned(
     """Compare two arms that `alignment.align` has joined already; otherwise as `compare`."""
     if len(before) != len(after):
         raise UsageError(f"{len(before)} seeds against {len(after)}: a comparison takes as many of both arms")
-    measures = _checked(metrics, resamples)
+    measures = _checked(metrics, resamples, before[0].targets if before else RSNA_2023)
     if permutations < 1:
         raise UsageError(f"{permutations} is not a number of permutations; use {PERMUTATIONS}")
     left, right = _points(before, measures), _points(after, measures)
@@ -143,8 +146,8 @@ def compare_aligned(
     )
     exchanged = _exchanged(before, after, measures, permutations, seed)
     return [
-        _comparison(name, left[name].mean(), right[name].mean(), drawn[name], exchanged[name])
-        for name in (measure.name for measure in measures)
+        _comparison(measure, left[name].mean(), right[name].mean(), drawn[name], exchanged[name])
+        for name, measure in ((measure.name, measure) for measure in measures)
     ]
 
 
@@ -157,10 +160,11 @@ def estimate(
     *,
     aggregate: Aggregate = "max",
     resample_seeds: bool = False,
+    targets: TargetSet = RSNA_2023,
 ) -> list[Estimate]:
     """Score one arm, with the interval of its mean over seeds; arguments and errors as those of `compare`."""
-    measures = _checked(metrics, resamples)
-    tables = align(labels, predictions, aggregate)
+    measures = _checked(metrics, resamples, targets)
+    tables = align(labels, predictions, aggregate, targets)
     points = _points(tables, measures)
     drawn = _resampled(tables, measures, resamples, seed, resample_seeds)
     estimates = []
@@ -171,10 +175,10 @@ def estimate(
     return estimates
 
 
-def _checked(metrics: Sequence[str], resamples: int) -> list[Measure]:
+def _checked(metrics: Sequence[str], resamples: int, targets: TargetSet) -> list[Measure]:
     if resamples < 1:
         raise UsageError(f"{resamples} is not a number of resamples; use 1000")
-    return [find_measure(name) for name in metrics]
+    return [find_measure(name, targets) for name in metrics]
 
 
 def _points(tables: Sequence[Paired], measures: Sequence[Measure]) -> Values:
@@ -228,7 +232,7 @@ def _difference(first: Values, second: Values) -> Values:
     return {name: second[name] - first[name] for name in first}
 
 
-def _comparison(name: str, first: float, second: float, drawn: np.ndarray, exchanged: np.ndarray) -> Comparison:
+def _comparison(measure: Measure, first: float, second: float, drawn: np.ndarray, exchanged: np.ndarray) -> Comparison:
     difference = float(second - first)
     low, high = percentile_interval(difference, drawn)
     if np.isnan(difference):
@@ -237,5 +241,5 @@ def _comparison(name: str, first: float, second: float, drawn: np.ndarray, excha
         p = (1 + int((np.abs(exchanged) >= abs(difference) - _ROUNDING).sum())) / (1 + len(exchanged))
     better = None
     if abs(difference) > 0:
-        better = (difference < 0) == find_measure(name).lower_is_better
-    return Comparison(name, float(first), float(second), difference, low, high, float(p), better)
+        better = (difference < 0) == measure.lower_is_better
+    return Comparison(measure.name, float(first), float(second), difference, low, high, float(p), better)

@@ -21,7 +21,7 @@ from voco2d.evaluation.pairing import Aggregate, Paired, aggregate_rows, with_an
 from voco2d.evaluation.rsna_score import EPSILON, row_weights
 from voco2d.evaluation.scaling import Scaler, Scaling, cross_fitted, fit_scalers, fold_of_rows, scale
 from voco2d.evaluation.tables import check_predictions
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.targets import RSNA_2023, TargetSet
 
 _FOLDS: Final = 5
 
@@ -33,10 +33,12 @@ class Ensemble:
     Args:
         weights: For each target the weight of each model, 0 or more, sum 1.
         scalers: For each target what is done to the blend.
+        targets: What is graded.
     """
 
     weights: Mapping[str, tuple[float, ...]]
     scalers: Mapping[str, Scaler]
+    targets: TargetSet = RSNA_2023
 
     def __call__(self, tables: Sequence[pd.DataFrame], aggregate: Aggregate = "max") -> pd.DataFrame:
         """Blend and scale predictions of patients without labels.
@@ -46,7 +48,7 @@ class Ensemble:
             aggregate: How a patient's series become one row, before the blend.
 
         Returns:
-            `patient_id` and the 13 classes, patients in the order of the first table.
+            `patient_id` and the classes, patients in the order of the first table.
 
         Raises:
             LabelError: A table is not as it must be, or they cover different patients.
@@ -55,15 +57,16 @@ class Ensemble:
         models = len(next(iter(self.weights.values())))
         if len(tables) != models:
             raise UsageError(f"{len(tables)} tables for an ensemble of {models} models; give one a model, in its order")
-        rows = [aggregate_rows(check_predictions(table), aggregate)[0].set_index("patient_id") for table in tables]
+        checked = [check_predictions(table, targets=self.targets) for table in tables]
+        rows = [aggregate_rows(table, aggregate, self.targets)[0].set_index("patient_id") for table in checked]
         if any(set(other.index) != set(rows[0].index) for other in rows):
             raise LabelError("the prediction tables cover different patients; predict the same patients with all")
         blend = rows[0].copy()
-        for name, target in TARGETS.items():
+        for name, target in self.targets.items():
             columns = list(target.columns)
             stacked = np.stack([table.loc[blend.index, columns].to_numpy() for table in rows])
             blend[columns] = self.scalers[name](np.tensordot(self.weights[name], stacked, axes=1))
-        return blend[list(CLASS_COLUMNS)].reset_index()
+        return blend[list(self.targets.columns)].reset_index()
 
 
 def fit_ensemble(
@@ -72,6 +75,7 @@ def fit_ensemble(
     folds: pd.Series | None = None,
     scaling: Scaling = "none",
     aggregate: Aggregate = "max",
+    targets: TargetSet = RSNA_2023,
 ) -> tuple[Ensemble, pd.DataFrame]:
     """Fit weights and scalers.
 
@@ -81,6 +85,7 @@ def fit_ensemble(
         folds: Fold number by `patient_id`; by default five folds alike in how many targets are injured.
         scaling: What is done to the blend, see `scaling`.
         aggregate: How a patient's series become one row, before the blend.
+        targets: What is graded.
 
     Returns:
         The ensemble fitted on all folds, and the table of predictions that each fold got from the others.
@@ -89,13 +94,13 @@ def fit_ensemble(
         LabelError: As `alignment.align`.
         UsageError: As `alignment.align` and `scaling.fold_of_rows`.
     """
-    models = align(labels, predictions, aggregate)
+    models = align(labels, predictions, aggregate, targets)
     fold_of_row = _default_folds(models[0]) if folds is None else fold_of_rows(models[0], folds)
 
     def fit(rows: np.ndarray) -> Ensemble:
         chosen = [choose_rows(model, rows) for model in models]
         weights = fit_weights(chosen)
-        return Ensemble(weights, fit_scalers(blend(chosen, weights), scaling))
+        return Ensemble(weights, fit_scalers(blend(chosen, weights), scaling), targets)
 
     def use(rows: np.ndarray, fitted: Ensemble) -> Paired:
         return scale(blend([choose_rows(model, rows) for model in models], fitted.weights), fitted.scalers)
@@ -107,9 +112,12 @@ def fit_ensemble(
 def fit_weights(models: Sequence[Paired]) -> dict[str, tuple[float, ...]]:
     """Find for each target the weights with the lowest sample-weighted log loss on these rows."""
     weights = {}
-    for name in TARGETS:
-        rows = np.arange(len(models[0]))
-        given = np.stack([model.probabilities[name][rows, models[0].truth[name]] for model in models])
+    for name in models[0].targets:
+        _, truth = models[0].labelled(name)
+        if not len(truth):
+            raise UsageError(f"no patient here has a label of {name}; weights can't be fitted on them")
+        rows = np.arange(len(truth))
+        given = np.stack([model.labelled(name)[0][rows, truth] for model in models])
         weights[name] = tuple(mixture_weights(given, row_weights(models[0], name)).tolist())
     return weights
 
@@ -148,19 +156,19 @@ def mixture_weights(
 
 
 def blend(models: Sequence[Paired], weights: Mapping[str, Sequence[float]]) -> Paired:
-    """Average the five targets of models whose rows are aligned, and derive `any_injury` anew."""
+    """Average the targets of models whose rows are aligned, and derive `any_injury` anew."""
     mixed = {
         name: np.tensordot(weights[name], np.stack([model.probabilities[name] for model in models]), axes=1)
-        for name in TARGETS
+        for name in models[0].targets
     }
-    return replace(models[0], probabilities=with_any_injury(mixed))
+    return replace(models[0], probabilities=with_any_injury(mixed, models[0].targets))
 
 
 def _default_folds(paired: Paired) -> Int[np.ndarray, " N"]:
     """Deal patients out to folds, those with as many injured targets one after the other, in a fixed random order."""
     if len(paired) < 2:
         raise UsageError("one patient is too few to fit on some and score others")
-    injured = np.sum([paired.truth[name] > 0 for name in TARGETS], axis=0)
+    injured = np.sum([paired.truth[name] > 0 for name in paired.targets], axis=0)
     order = np.lexsort((np.random.default_rng(0).permutation(len(paired)), injured))
     numbers = np.empty(len(paired), dtype=np.int64)
     numbers[order] = np.arange(len(paired)) % min(_FOLDS, len(paired))

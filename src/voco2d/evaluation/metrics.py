@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from voco2d.evaluation.pairing import SCORED_TARGETS, Paired
-from voco2d.targets import ORGANS, TARGETS, Target
+from voco2d.evaluation.pairing import Paired
+from voco2d.targets import RSNA_2023, Target, TargetSet
 
 DECISIONS: Final = ("precision", "recall", "specificity", "f1")
 CLASS_METRICS: Final = ("average_precision", "roc_auc", *DECISIONS)
@@ -37,10 +37,10 @@ def decide(probabilities: Float[np.ndarray, "N classes"]) -> Int[np.ndarray, " N
 
 
 def class_metrics(paired: Paired) -> ClassValues:
-    """Compute `CLASS_METRICS` for each class of each target and of `any_injury`."""
+    """Compute `CLASS_METRICS` for each class of each target, the derived one among them."""
     values = {}
-    for name, target in SCORED_TARGETS.items():
-        probabilities, truth = paired.probabilities[name], paired.truth[name]
+    for name, target in paired.targets.scored.items():
+        probabilities, truth = paired.labelled(name)
         called = decide(probabilities)
         values[name] = {
             grade: {**_ranking(truth == index, probabilities[:, index]), **_decisions(truth == index, called == index)}
@@ -49,18 +49,27 @@ def class_metrics(paired: Paired) -> ClassValues:
     return values
 
 
-def summary(classes: ClassValues) -> dict[str, Values]:
+def summary(classes: ClassValues, targets: TargetSet = RSNA_2023) -> dict[str, Values]:
     """Average over classes: `map` and the other `CLASS_METRICS`, and with the paper's nine classes, `*_organs9`.
 
     Those without an ending average the eight classes that are an injury (bowel_injury, extravasation_injury, low and
     high of three organs); `organs9` the nine classes of kidney, liver and spleen, healthy ones too, as the paper does.
+    Of other targets than RSNA's the mean is over the `graded_classes` of each, and there is no other.
     """
-    injured = [classes[name][grade] for name, target in TARGETS.items() for grade in target.classes[1:]]
-    organs = [classes[name][grade] for name in ORGANS for grade in TARGETS[name].classes]
     names = {metric: "map" if metric == "average_precision" else metric for metric in CLASS_METRICS}
-    return {names[metric]: _mean(injured, metric) for metric in CLASS_METRICS} | {
-        f"{names[metric]}_organs9": _mean(organs, metric) for metric in CLASS_METRICS
-    }
+    chosen = [classes[name][targets[name].classes[grade]] for name, grade in averaged_classes(targets)]
+    means = {names[metric]: _mean(chosen, metric) for metric in CLASS_METRICS}
+    if not targets.is_rsna:
+        return means
+    organs = [classes[name][grade] for name in targets.organs for grade in targets[name].classes]
+    return means | {f"{names[metric]}_organs9": _mean(organs, metric) for metric in CLASS_METRICS}
+
+
+def averaged_classes(targets: TargetSet) -> list[tuple[str, int]]:
+    """List the classes, target and number, that the means over all targets average, see `summary`."""
+    if targets.is_rsna:
+        return [(name, grade) for name, target in targets.items() for grade in range(1, len(target.classes))]
+    return [(name, grade) for name, target in targets.items() for grade in graded_classes(target)]
 
 
 def graded_classes(target: Target) -> tuple[int, ...]:
@@ -68,14 +77,13 @@ def graded_classes(target: Target) -> tuple[int, ...]:
     return (1,) if len(target.classes) == 2 else tuple(range(len(target.classes)))
 
 
-def target_metrics(classes: ClassValues, target: str) -> dict[str, Values]:
+def target_metrics(classes: ClassValues, target: Target) -> dict[str, Values]:
     """Reduce a target's classes to one value a metric: injury of a binary target, the mean over a graded one's classes.
 
     The mean takes the healthy class in, as scikit-learn's `macro` and the published tables do.
     """
-    grades = SCORED_TARGETS[target].classes
-    chosen = [grades[index] for index in graded_classes(SCORED_TARGETS[target])]
-    return {metric: _mean([classes[target][grade] for grade in chosen], metric) for metric in CLASS_METRICS}
+    chosen = [target.classes[index] for index in graded_classes(target)]
+    return {metric: _mean([classes[target.name][grade] for grade in chosen], metric) for metric in CLASS_METRICS}
 
 
 def _mean(classes: Sequence[Mapping[str, Values]], metric: str) -> Values:

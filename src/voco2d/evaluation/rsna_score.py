@@ -1,4 +1,7 @@
-"""The score of the RSNA 2023 trauma challenge: the mean of six sample-weighted log losses, lower is better."""
+"""The score: the mean of the targets' sample-weighted log losses, lower is better; RSNA 2023's where they are its six.
+
+Of other targets the same mean is called `score`, so that nobody takes it for the challenge's.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -8,8 +11,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from voco2d.evaluation.pairing import SCORED_TARGETS, Paired, pair
-from voco2d.targets import ORGANS
+from voco2d.evaluation.pairing import Paired, pair
+from voco2d.targets import ORGANS, TargetSet
 
 _log = logging.getLogger(__name__)
 
@@ -36,32 +39,38 @@ def rsna_score(predictions: pd.DataFrame, labels: pd.DataFrame) -> dict[str, flo
     paired = pair(predictions, labels, aggregate="none")
     for warning in paired.warnings:
         _log.info("%s", warning)
-    return rsna_parts(paired)
+    return score_parts(paired)
 
 
-def rsna_parts(paired: Paired) -> dict[str, float]:
-    """Compute the six sample-weighted log losses and their mean."""
+def score_name(targets: TargetSet) -> str:
+    """Name the mean of `score_parts`: `rsna` for RSNA 2023's targets, `score` for others."""
+    return "rsna" if targets.is_rsna else "score"
+
+
+def score_parts(paired: Paired) -> dict[str, float]:
+    """Compute each target's sample-weighted log loss, NaN where no row counts, and their `mean`."""
     losses = {}
-    for name in SCORED_TARGETS:
+    for name in paired.targets.scored:
         weights = row_weights(paired, name)
-        losses[name] = float(weights @ row_losses(paired, name) / weights.sum())
+        total = weights.sum()
+        losses[name] = float(weights @ row_losses(paired, name) / total) if total > 0 else np.nan
     return {**losses, "mean": sum(losses.values()) / len(losses)}
 
 
 def rsna_organs(parts: Mapping[str, Any]) -> Any:
-    """Average kidney, liver and spleen of `rsna_parts`, floats or arrays: the paper's score, unlike `mean`."""
+    """Average kidney, liver and spleen of `score_parts`, floats or arrays: the paper's score, unlike `mean`."""
     return sum(parts[organ] for organ in ORGANS) / len(ORGANS)
 
 
-def row_losses(paired: Paired, target: str) -> Float[np.ndarray, " N"]:
-    """Compute −log of the probability given to the true class, a row at a time."""
-    probabilities, truth = paired.probabilities[target], paired.truth[target]
+def row_losses(paired: Paired, target: str) -> Float[np.ndarray, " n"]:
+    """Compute −log of the probability given to the true class, a labelled row at a time."""
+    probabilities, truth = paired.labelled(target)
     given = np.take_along_axis(probabilities, truth[:, None], axis=1)[:, 0]
-    losses: Float[np.ndarray, " N"] = -np.log(np.clip(given, EPSILON, 1 - EPSILON))
+    losses: Float[np.ndarray, " n"] = -np.log(np.clip(given, EPSILON, 1 - EPSILON))
     return losses
 
 
-def row_weights(paired: Paired, target: str) -> Float[np.ndarray, " N"]:
-    """Look up the sample weight of each row's true class (DESIGN.md, 2)."""
-    weights: Float[np.ndarray, " N"] = np.asarray(SCORED_TARGETS[target].weights)[paired.truth[target]]
+def row_weights(paired: Paired, target: str) -> Float[np.ndarray, " n"]:
+    """Look up the sample weight of each labelled row's true class (DESIGN.md, 2)."""
+    weights: Float[np.ndarray, " n"] = np.asarray(paired.targets.scored[target].weights)[paired.labelled(target)[1]]
     return weights

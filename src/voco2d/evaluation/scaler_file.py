@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.scaling import Scaler
-from voco2d.targets import TARGETS
+from voco2d.targets import RSNA_2023, TargetSet
 
 CALIBRATION_NAME: Final = "calibration.json"
 """What a run keeps them in."""
@@ -25,7 +25,7 @@ def scalers_text(scalers: Mapping[str, Scaler], about: Mapping[str, Any]) -> str
     return json.dumps(tree, indent=2, allow_nan=False) + "\n"
 
 
-def read_scalers(path: Path) -> dict[str, Scaler]:
+def read_scalers(path: Path, targets: TargetSet = RSNA_2023) -> dict[str, Scaler]:
     """Read what `scalers_text` wrote, or the scalers of an ensemble of one model.
 
     Raises:
@@ -42,9 +42,9 @@ def read_scalers(path: Path) -> dict[str, Scaler]:
     if len(models) > 1:
         raise UsageError(f"{path}: was fitted on a blend of {len(models)} models, not on one; {_WAY_OUT}")
     try:
-        return {name: _scaler(tree["scalers"][name], len(target.classes)) for name, target in TARGETS.items()}
+        return {name: _scaler(tree["scalers"][name], len(target.classes)) for name, target in targets.items()}
     except (KeyError, TypeError, ValueError) as error:
-        raise LabelError(f"{path}: holds no scaler for each of {', '.join(TARGETS)}; {_WAY_OUT}") from error
+        raise LabelError(f"{path}: holds no scaler for each of {', '.join(targets)}; {_WAY_OUT}") from error
 
 
 def _scaler(tree: Mapping[str, Any], classes: int) -> Scaler:

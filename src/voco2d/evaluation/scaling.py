@@ -24,7 +24,7 @@ from voco2d.evaluation.alignment import align, choose_rows, probability_table
 from voco2d.evaluation.pairing import Aggregate, Paired, aggregate_rows, with_any_injury
 from voco2d.evaluation.rsna_score import row_weights
 from voco2d.evaluation.tables import check_predictions
-from voco2d.targets import TARGETS
+from voco2d.targets import RSNA_2023, TargetSet
 
 Scaling = Literal["none", "temperature", "classes"]
 
@@ -105,21 +105,18 @@ def fit_scalers(paired: Paired, scaling: Scaling) -> dict[str, Scaler]:
         UsageError: There are no rows.
     """
     if scaling == "none":
-        return {name: Scaler(1.0, (1.0,) * len(target.classes)) for name, target in TARGETS.items()}
+        return {name: Scaler(1.0, (1.0,) * len(target.classes)) for name, target in paired.targets.items()}
     by_class = scaling == "classes"
     return {
-        name: fit_scaler(
-            paired.probabilities[name], paired.truth[name], row_weights(paired, name) if by_class else None, by_class
-        )
-        for name in TARGETS
+        name: fit_scaler(*paired.labelled(name), row_weights(paired, name) if by_class else None, by_class)
+        for name in paired.targets
     }
 
 
 def scale(paired: Paired, scalers: Mapping[str, Scaler]) -> Paired:
-    """Scale the five targets, and derive `any_injury` anew."""
-    return replace(
-        paired, probabilities=with_any_injury({name: scalers[name](paired.probabilities[name]) for name in TARGETS})
-    )
+    """Scale the targets, and derive `any_injury` anew."""
+    scaled = {name: scalers[name](paired.probabilities[name]) for name in paired.targets}
+    return replace(paired, probabilities=with_any_injury(scaled, paired.targets))
 
 
 def fold_of_rows(paired: Paired, folds: pd.Series) -> Int[np.ndarray, " N"]:
@@ -161,12 +158,18 @@ def cross_fitted(
         probabilities={name: np.concatenate([p.probabilities[name] for p in parts]) for name in parts[0].probabilities},
         truth={name: np.concatenate([p.truth[name] for p in parts]) for name in parts[0].truth},
         warnings=parts[0].warnings,
+        targets=parts[0].targets,
     )
     return choose_rows(joined, np.argsort(np.concatenate(numbers)))
 
 
 def cross_scaled(
-    predictions: pd.DataFrame, labels: pd.DataFrame, folds: pd.Series, scaling: Scaling, aggregate: Aggregate = "max"
+    predictions: pd.DataFrame,
+    labels: pd.DataFrame,
+    folds: pd.Series,
+    scaling: Scaling,
+    aggregate: Aggregate = "max",
+    targets: TargetSet = RSNA_2023,
 ) -> tuple[pd.DataFrame, dict[str, Scaler]]:
     """Scale each fold with scalers fitted on the other folds, so that what is scored stays out-of-fold.
 
@@ -176,6 +179,7 @@ def cross_scaled(
         folds: Fold number by `patient_id`.
         scaling: How.
         aggregate: How a patient's series become one row, before anything is fitted.
+        targets: What is scored.
 
     Returns:
         The scaled table, a row a patient, and the scalers fitted on all of it, for `scale_table` on a test set.
@@ -184,7 +188,7 @@ def cross_scaled(
         LabelError: As `pairing.pair`.
         UsageError: As `fold_of_rows` and `fit_scalers`.
     """
-    (paired,) = align(labels, [predictions], aggregate)
+    (paired,) = align(labels, [predictions], aggregate, targets)
     scaled = cross_fitted(
         fold_of_rows(paired, folds),
         lambda rows: fit_scalers(choose_rows(paired, rows), scaling),
@@ -193,13 +197,18 @@ def cross_scaled(
     return probability_table(scaled), fit_scalers(paired, scaling)
 
 
-def scale_table(predictions: pd.DataFrame, scalers: Mapping[str, Scaler], aggregate: Aggregate = "max") -> pd.DataFrame:
+def scale_table(
+    predictions: pd.DataFrame,
+    scalers: Mapping[str, Scaler],
+    aggregate: Aggregate = "max",
+    targets: TargetSet = RSNA_2023,
+) -> pd.DataFrame:
     """Scale a table of patients without labels; a row a patient, in the order of their first rows.
 
     Raises:
         LabelError: As `tables.check_predictions`.
     """
-    rows, _ = aggregate_rows(check_predictions(predictions), aggregate)
-    scaled = {name: scalers[name](rows[list(target.columns)].to_numpy()) for name, target in TARGETS.items()}
-    columns = {c: v for name, t in TARGETS.items() for c, v in zip(t.columns, scaled[name].T, strict=True)}
+    rows, _ = aggregate_rows(check_predictions(predictions, targets=targets), aggregate, targets)
+    scaled = {name: scalers[name](rows[list(target.columns)].to_numpy()) for name, target in targets.items()}
+    columns = {c: v for name, t in targets.items() for c, v in zip(t.columns, scaled[name].T, strict=True)}
     return rows.assign(**columns)

@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.metrics import ClassValues, decide, decision_values
-from voco2d.evaluation.pairing import SCORED_TARGETS, Paired
+from voco2d.evaluation.ordinal import ordinal_values
+from voco2d.evaluation.pairing import Paired
 from voco2d.evaluation.ranking import weighted_average_precision, weighted_roc_auc
 from voco2d.evaluation.rsna_score import row_losses, row_weights
 from voco2d.evaluation.scores import Tree, point_scores, score_tree
@@ -97,27 +98,33 @@ def _draw(generator: np.random.Generator, patients: int) -> Float[np.ndarray, " 
 
 def _score_draws(paired: Paired, draws: Float[np.ndarray, "N draws"]) -> Tree:
     whole, weighted = {}, {}
-    for name in SCORED_TARGETS:
+    for name, target in paired.targets.scored.items():
         losses, weights = row_losses(paired, name), row_weights(paired, name)
-        right = (decide(paired.probabilities[name]) == paired.truth[name]).astype(np.float64)
-        loss, accuracy = np.stack([losses, right]) @ draws / draws.sum(axis=0)
+        probabilities, truth = paired.labelled(name)
+        called, times = decide(probabilities), paired.counted(name, draws)
+        right = (called == truth).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a draw may lack every label of a target
+            loss, accuracy = np.stack([losses, right]) @ times / times.sum(axis=0)
+            weighted[name] = (weights * losses) @ times / (weights @ times)
         whole[name] = {"log_loss": loss, "accuracy": accuracy}
-        weighted[name] = (weights * losses) @ draws / (weights @ draws)
-    return score_tree(_class_values(paired, draws), whole, weighted)
+        if target.kind == "ordinal":
+            whole[name] |= ordinal_values(truth, called, len(target.classes), times)
+    return score_tree(_class_values(paired, draws), whole, weighted, paired.targets)
 
 
 def _class_values(paired: Paired, draws: Float[np.ndarray, "N draws"]) -> ClassValues:
     values: dict[str, dict[str, Mapping[str, Any]]] = {}
-    rows = draws.sum(axis=0)
-    for name, target in SCORED_TARGETS.items():
-        called, truth = decide(paired.probabilities[name]), paired.truth[name]
+    for name, target in paired.targets.scored.items():
+        probabilities, truth = paired.labelled(name)
+        called, times = decide(probabilities), paired.counted(name, draws)
+        rows = times.sum(axis=0)
         values[name] = {}
         for index, grade in enumerate(target.classes):
-            positive, chosen, score = truth == index, called == index, paired.probabilities[name][:, index]
-            hits, occurring, called_so = np.stack([positive & chosen, positive, chosen]).astype(np.float64) @ draws
+            positive, chosen, score = truth == index, called == index, probabilities[:, index]
+            hits, occurring, called_so = np.stack([positive & chosen, positive, chosen]).astype(np.float64) @ times
             values[name][grade] = {
-                "average_precision": weighted_average_precision(positive, score, draws),
-                "roc_auc": weighted_roc_auc(positive, score, draws),
+                "average_precision": weighted_average_precision(positive, score, times),
+                "roc_auc": weighted_roc_auc(positive, score, times),
                 **decision_values(hits, occurring, called_so, rows - occurring),
             }
     return values

@@ -2,12 +2,17 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from voco2d.errors import ConfigError, UsageError
 from voco2d.evaluation.measures import find_measure
+from voco2d.targets import TargetSet
 
 _CLAIM = re.compile(r"(?P<arm>\S+)@(?P<fraction>[0-9.]+) vs (?P<other>\S+)@(?P<base>[0-9.]+)")
+
+_METRICS: Final = ("map", "precision", "recall", "rsna")
+_FURTHER: Final = ("rsna_organs", "map_organs9", "precision_organs9", "recall_organs9", "roc_auc")
 
 
 @dataclass(frozen=True)
@@ -15,8 +20,9 @@ class AnalysisArgs:
     """What is computed from the predictions of a study.
 
     Args:
-        metrics: Scores that arms are compared in, see `evaluation.measures`.
-        further: Scores that are told too, without a test.
+        metrics: Scores that arms are compared in, see `evaluation.measures`; of other targets than RSNA's map,
+            precision, recall and score, where nothing is said.
+        further: Scores that are told too, without a test; of other targets roc_auc, where nothing is said.
         primary: The arm that is held against each other one at each fraction.
         claims: Further comparisons, `ARM@FRACTION vs ARM@FRACTION`, for example `voco2d@0.25 vs random@1`.
         resamples: Bootstrap draws of an interval.
@@ -25,8 +31,8 @@ class AnalysisArgs:
         alpha: Family-wise error rate of the whole table of comparisons.
     """
 
-    metrics: tuple[str, ...] = ("map", "precision", "recall", "rsna")
-    further: tuple[str, ...] = ("rsna_organs", "map_organs9", "precision_organs9", "recall_organs9", "roc_auc")
+    metrics: tuple[str, ...] = _METRICS
+    further: tuple[str, ...] = _FURTHER
     primary: str = "voco2d"
     claims: tuple[str, ...] = ()
     resamples: int = 2000
@@ -35,16 +41,29 @@ class AnalysisArgs:
     alpha: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in (*self.metrics, *self.further):
-            try:
-                find_measure(name)
-            except UsageError as error:
-                raise ConfigError(f"analysis.metrics: {error}") from error
         if not self.metrics or self.resamples < 1 or self.permutations < 1 or not 0 < self.alpha < 1:
             raise ConfigError("analysis: give a metric, at least 1 resample and permutation, and alpha between 0 and 1")
         for claim in self.claims:
             if not _CLAIM.fullmatch(claim):
                 raise ConfigError(f"analysis.claims: {claim!r} is not ARM@FRACTION vs ARM@FRACTION")
+
+    def for_targets(self, targets: TargetSet) -> "AnalysisArgs":
+        """Put scores that other targets have in the place of the defaults, and check all.
+
+        Raises:
+            ConfigError: A score is none of these targets.
+        """
+        args = self
+        if not targets.is_rsna and self.metrics == _METRICS:
+            args = replace(args, metrics=("map", "precision", "recall", "score"))
+        if not targets.is_rsna and self.further == _FURTHER:
+            args = replace(args, further=("roc_auc",))
+        for name in (*args.metrics, *args.further):
+            try:
+                find_measure(name, targets)
+            except UsageError as error:
+                raise ConfigError(f"analysis.metrics: {error}") from error
+        return args
 
 
 @dataclass(frozen=True)

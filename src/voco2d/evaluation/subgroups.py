@@ -16,12 +16,20 @@ from voco2d.evaluation.measures import find_measure, measure_values
 from voco2d.evaluation.pairing import Paired
 from voco2d.evaluation.significance import percentile_interval, row_draws
 from voco2d.evaluation.tables import normalise_ids
+from voco2d.targets import RSNA_2023, TargetSet
 
-SUBGROUP_METRICS: Final = ("rsna", "rsna_organs", "map", "precision", "recall", "specificity", "any_injury.roc_auc")
 SERIES_COUNT: Final = "series_count"
+_MEANS: Final = ("map", "precision", "recall", "specificity")
 _MOST_VALUES: Final = 6
 """Numeric columns with more values than these are cut into three parts of equal size."""
 _SEVERAL: Final = "several"
+
+
+def subgroup_metrics(targets: TargetSet = RSNA_2023) -> tuple[str, ...]:
+    """Name the scores of subgroups, see `measures`."""
+    if targets.is_rsna:
+        return ("rsna", "rsna_organs", *_MEANS, "any_injury.roc_auc")
+    return ("score", *_MEANS)
 
 
 def subgroup_scores(
@@ -36,7 +44,7 @@ def subgroup_scores(
         seed: Of the resamples.
 
     Returns:
-        Column → value → `n_rows`, `n_patients` and a value a name of `SUBGROUP_METRICS`, None where undefined; with
+        Column → value → `n_rows`, `n_patients` and a value a name of `subgroup_metrics`, None where undefined; with
         `resamples` also `intervals` {name: [low, high] or None}. And the warnings.
 
     Raises:
@@ -56,7 +64,7 @@ def subgroup_scores(
         for value in sorted(values.dropna().unique(), key=_natural):
             part = choose_rows(paired, np.flatnonzero((values == value).to_numpy()))
             found[str(column)][value] = scores = _scores(part, resamples, seed)
-            undefined = [name for name in SUBGROUP_METRICS if scores[name] is None]
+            undefined = [name for name in subgroup_metrics(paired.targets) if scores[name] is None]
             if undefined:
                 told = f"{', '.join(undefined)} undefined among {scores['n_patients']} patients: a class never occurs"
                 warnings.append(f"subgroup {column} {value}: {told}")
@@ -112,14 +120,15 @@ def known_groups(predictions: pd.DataFrame, groups: pd.DataFrame | None = None) 
 
 
 def _scores(part: Paired, resamples: int, seed: int) -> dict[str, Any]:
-    measures = [find_measure(name) for name in SUBGROUP_METRICS]
+    names = subgroup_metrics(part.targets)
+    measures = [find_measure(name, part.targets) for name in names]
     points = measure_values(part, measures, np.ones((len(part), 1)))
     values = {name: float(value[0]) for name, value in points.items()}
     scores: dict[str, Any] = {"n_rows": len(part), "n_patients": len(set(part.patient_ids))}
     scores |= {name: None if np.isnan(value) else value for name, value in values.items()}
     if resamples:
         drawn = [measure_values(part, measures, times) for times in row_draws(part, resamples, seed)]
-        scores["intervals"] = {name: _interval(values[name], [d[name] for d in drawn]) for name in SUBGROUP_METRICS}
+        scores["intervals"] = {name: _interval(values[name], [d[name] for d in drawn]) for name in names}
     return scores
 
 

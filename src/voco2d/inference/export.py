@@ -117,7 +117,7 @@ def _load(run: Path) -> _Run:
 def _write_model(run: _Run, folder: Path, phantoms: Sequence[Volume]) -> Parity:
     model = EnsembleGraph(run.classifiers).eval()
     path = folder / package.MODEL_NAME
-    write_graph(model, run.image, path, {"use": NOTICE, "labels": ",".join(package.labels_tree()["columns"])})
+    write_graph(model, run.image, path, {"use": NOTICE, "labels": ",".join(run.settings.targets.columns)})
     # a phantom has no masks of organs; where the crop lies plays no part here
     settings = replace(run.settings.preprocess, organ_crop="none")
     seen = [read_channels(prepare_volume(volume, settings).hu, run.settings.readout) for volume in phantoms]
@@ -128,7 +128,7 @@ def _write_rest(run: _Run, folder: Path, parity: Parity, licence: str) -> None:
     trees: Mapping[str, Any] = {
         package.MANIFEST_NAME: _manifest(run, licence),
         package.SETTINGS_NAME: run.settings.to_tree(),
-        package.LABELS_NAME: package.labels_tree(),
+        package.LABELS_NAME: package.labels_tree(run.settings.targets),
         package.PARITY_NAME: _with_versions(parity),
     }
     for name, tree in trees.items():
@@ -160,7 +160,11 @@ def _manifest(run: _Run, licence: str) -> dict[str, Any]:
         "input": {package.INPUT_NAME: ["batch", "slices", *run.image]},
         "classifier": run.metadata["classifier"],
         "folds": [
-            {"name": file.name, "sha256": package.file_sha256(file), "outputs": fold_outputs(index)}
+            {
+                "name": file.name,
+                "sha256": package.file_sha256(file),
+                "outputs": fold_outputs(index, run.settings.targets),
+            }
             for index, file in enumerate(run.files)
         ],
         "versions": _versions(),

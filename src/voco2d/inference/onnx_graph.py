@@ -14,7 +14,7 @@ from voco2d.extras import require
 from voco2d.inference.onnx_package import INPUT_NAME, MEAN_NAME
 from voco2d.inference.runtime import FEATURES
 from voco2d.models.classifier import Classifier
-from voco2d.targets import TARGETS
+from voco2d.targets import RSNA_2023, TargetSet
 from voco2d.version import VERSION
 
 OPSET: Final = 20
@@ -35,6 +35,7 @@ class EnsembleGraph(nn.Module):
         super().__init__()
         self.folds = nn.ModuleList(classifiers)
         self.backbone = classifiers[0].args.backbone
+        self.targets = classifiers[0].targets
 
     def forward(self, volumes: Float[Tensor, "B S C H W"]) -> tuple[Tensor, ...]:
         """Grade volumes.
@@ -43,8 +44,8 @@ class EnsembleGraph(nn.Module):
             volumes: (B, S, C, H, W) windowed slices from superior to inferior, 0…1.
 
         Returns:
-            In the order of `output_names`: the mean probabilities (B, 13), then a fold's logits (B, classes), target
-            by target, and its features (B, D).
+            In the order of `output_names`: the mean probabilities (B, all classes), then a fold's logits (B, classes),
+            target by target, and its features (B, D).
         """
         answers: list[Tensor] = []
         probabilities: list[Tensor] = []
@@ -52,19 +53,19 @@ class EnsembleGraph(nn.Module):
             assert isinstance(classifier, Classifier)
             vectors = classifier.slice_features(volumes)  # (B, S, D)
             logits = classifier.grade_features(vectors)
-            answers += [*(logits[name] for name in TARGETS), vectors.mean(dim=1)]
-            probabilities.append(torch.cat([logits[name].softmax(dim=1) for name in TARGETS], dim=1))
+            answers += [*(logits[name] for name in self.targets), vectors.mean(dim=1)]
+            probabilities.append(torch.cat([logits[name].softmax(dim=1) for name in self.targets], dim=1))
         return torch.stack(probabilities).mean(dim=0), *answers
 
 
-def fold_outputs(index: int) -> dict[str, str]:
+def fold_outputs(index: int, targets: TargetSet = RSNA_2023) -> dict[str, str]:
     """Return target name, and `FEATURES`, → what the graph calls that output of its fold `index`."""
-    return {name: f"fold_{index}_{name}" for name in (*TARGETS, FEATURES)}
+    return {name: f"fold_{index}_{name}" for name in (*targets, FEATURES)}
 
 
-def output_names(folds: int) -> list[str]:
+def output_names(folds: int, targets: TargetSet = RSNA_2023) -> list[str]:
     """Name the outputs of a graph with as many folds, in their order."""
-    return [MEAN_NAME, *(name for index in range(folds) for name in fold_outputs(index).values())]
+    return [MEAN_NAME, *(name for index in range(folds) for name in fold_outputs(index, targets).values())]
 
 
 def write_graph(model: EnsembleGraph, image: tuple[int, int, int], path: Path, about: Mapping[str, str]) -> None:
@@ -82,7 +83,10 @@ def write_graph(model: EnsembleGraph, image: tuple[int, int, int], path: Path, a
     """
     require("onnxscript", "onnx", "writing ONNX")
     free = ({0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("slices", min=1)},)
-    settings: dict[str, Any] = {"input_names": [INPUT_NAME], "output_names": output_names(len(model.folds))}
+    settings: dict[str, Any] = {
+        "input_names": [INPUT_NAME],
+        "output_names": output_names(len(model.folds), model.targets),
+    }
     example = torch.zeros(2, 3, *image)
     try:
         with torch.no_grad(), warnings.catch_warnings():

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from voco2d.errors import CheckpointError
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.errors import CheckpointError, ConfigError
+from voco2d.target_block import described_targets, told_targets
+from voco2d.targets import RSNA_2023, TargetSet
 
 MODEL_NAME: Final = "model.onnx"
 MANIFEST_NAME: Final = "package.json"
@@ -29,7 +30,7 @@ FORMAT: Final = 1
 INPUT_NAME: Final = "volumes"
 """The model's input: (batch, slices, C, H, W) float32, 0…1."""
 MEAN_NAME: Final = "probabilities"
-"""The model's output for everyone: (batch, 13), the mean over the folds, in the order of `targets.CLASS_COLUMNS`."""
+"""The model's output for everyone: (batch, classes), the mean over the folds, in the order of `TargetSet.columns`."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,13 @@ class OnnxPackage:
         path: The folder.
         folds: Its classifiers, at least one.
         settings: How scans are made ready, as in the metadata of the weights (`voco2d.inference.settings.KEYS`).
+        targets: What it grades.
     """
 
     path: Path
     folds: tuple[PackagedFold, ...]
     settings: Mapping[str, Any]
+    targets: TargetSet = RSNA_2023
 
     @property
     def model(self) -> Path:
@@ -82,12 +85,21 @@ def is_package(path: Path | str) -> bool:
     return (Path(path) / MANIFEST_NAME).is_file()
 
 
-def labels_tree() -> dict[str, Any]:
+def labels_tree(targets: TargetSet = RSNA_2023) -> dict[str, Any]:
     """Return what a package says of its answers."""
-    return {
-        "targets": {name: list(target.classes) for name, target in TARGETS.items()},
-        "columns": list(CLASS_COLUMNS),
-    }
+    return {"targets": described_targets(targets), "columns": list(targets.columns)}
+
+
+def _targets(path: Path) -> TargetSet:
+    labels = _read_json(path / LABELS_NAME)
+    wrong = CheckpointError(f"{path}: grades other targets than this version knows; use the version that wrote it")
+    try:
+        targets = told_targets(labels["targets"])
+    except (KeyError, ConfigError) as error:
+        raise wrong from error
+    if labels != labels_tree(targets):
+        raise wrong
+    return targets
 
 
 def read_package(path: Path | str) -> OnnxPackage:
@@ -105,16 +117,15 @@ def read_package(path: Path | str) -> OnnxPackage:
         raise CheckpointError(
             f"{path}: a package of format {manifest.get('format')}, this version reads {FORMAT}; export it again"
         )
-    if _read_json(path / LABELS_NAME) != labels_tree():
-        raise CheckpointError(f"{path}: grades other targets than this version; use the version that wrote it")
+    targets = _targets(path)
     try:
         folds = tuple(PackagedFold(**fold) for fold in manifest["folds"])
-        complete = bool(folds) and all(set(TARGETS) <= set(fold.outputs) for fold in folds)
+        complete = bool(folds) and all(set(targets) <= set(fold.outputs) for fold in folds)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path / MANIFEST_NAME}: tells no folds; export the package again") from error
     if not complete:
         raise CheckpointError(f"{path / MANIFEST_NAME}: lacks outputs of its folds; export the package again")
-    return OnnxPackage(path, folds, _read_json(path / SETTINGS_NAME))
+    return OnnxPackage(path, folds, _read_json(path / SETTINGS_NAME), targets)
 
 
 def write_sums(path: Path) -> None:

@@ -18,6 +18,7 @@ from voco2d.inference.runtime import Models, Slices
 from voco2d.inference.settings import ModelSettings, common_metadata
 from voco2d.models.feature_distance import FeatureDistance
 from voco2d.models.flips import FLIP_AXES
+from voco2d.target_block import described_targets
 
 _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
@@ -85,7 +86,9 @@ def load_models(paths: Sequence[Path], device: str, precision: str) -> Models:
     if precision != "fp32":
         raise ConfigError(f"precision={precision}: an ONNX package computes in fp32; leave it out")
     packages = [read_package(path) for path in dict.fromkeys(paths)]
-    shared = common_metadata({package.model: package.settings for package in packages})
+    shared = common_metadata(
+        {package.model: {**package.settings, "targets": described_targets(package.targets)} for package in packages}
+    )
     runtimes = [runtime for package in packages for runtime in _runtimes(package, device)]
     calibration = packages[0].calibration if len(packages) == 1 else None
     return Models(runtimes, ModelSettings.from_metadata(shared, paths[0]), calibration)

@@ -6,7 +6,6 @@ from typing import Any
 from voco2d.inference.onnx_package import INPUT_NAME, MEAN_NAME, MODEL_NAME
 from voco2d.inference.parity import TOLERANCE, Parity
 from voco2d.inference.settings import ModelSettings
-from voco2d.targets import CLASS_COLUMNS, TARGETS
 from voco2d.version import VERSION
 
 
@@ -28,19 +27,20 @@ def package_card(
         "Use": _use(),
         "Without torch": _without_torch(),
         "Input": _input(settings),
-        "Output": _output(folds),
+        "Output": _output(folds, len(settings.targets.columns)),
         "Parity": _parity(parity),
         "Training": _training(metadata, folds),
         "Limits": _limits(),
         "Files": _files(files),
         "Licence": _licence(licence),
     }
+    what = "Grades injuries of the abdomen on CT" if settings.targets.is_rsna else "Grades CT"
     lead = (
-        f"Grades injuries of the abdomen on CT: {', '.join(TARGETS)}. **Research use only.** "
-        f"Written by `voco2d export`, voco2d {VERSION}."
+        f"{what}: {', '.join(settings.targets)}. **Research use only.** Written by `voco2d export`, voco2d {VERSION}."
     )
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    return f"# Abdominal injury classifier, ONNX\n\n{lead}\n\n{body}\n"
+    title = "Abdominal injury classifier" if settings.targets.is_rsna else "CT classifier"
+    return f"# {title}, ONNX\n\n{lead}\n\n{body}\n"
 
 
 def _intended() -> str:
@@ -73,9 +73,9 @@ def _input(settings: ModelSettings) -> str:
     )
 
 
-def _output(folds: int) -> str:
+def _output(folds: int, classes: int) -> str:
     return (
-        f"`{MEAN_NAME}`: (batch, {len(CLASS_COLUMNS)}), the mean over the {folds} fold(s), not calibrated, in the "
+        f"`{MEAN_NAME}`: (batch, {classes}), the mean over the {folds} fold(s), not calibrated, in the "
         "order of `columns` in `labels.json`; the classes of a target sum to 1. `fold_<i>_<target>` are a fold's "
         "logits, `fold_<i>_features` the mean over the slices of its backbone's features."
     )

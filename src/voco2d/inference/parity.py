@@ -106,7 +106,7 @@ def measure_parity(model: EnsembleGraph, session: Any, inputs: Mapping[str, Volu
         session: ONNX Runtime's, of the same model.
         inputs: At least one.
     """
-    names = output_names(len(model.folds))
+    names = output_names(len(model.folds), model.targets)
     cases, graded = [], []
     for name, volumes in inputs.items():
         expected = dict(zip(names, (answer.numpy() for answer in model(torch.from_numpy(volumes))), strict=True))

@@ -27,6 +27,7 @@ from voco2d.preprocessing.organ_crop import NO_ORGAN_BOX, check_organ_crop
 from voco2d.preprocessing.preprocess import PreprocessArgs, prepare_volume
 from voco2d.preprocessing.readout import ReadoutArgs, read_channels
 from voco2d.progress import track
+from voco2d.targets import TargetSet
 
 STORED: Final = "stored"
 """Calibrate by the file stored with the run, if there is one."""
@@ -86,7 +87,7 @@ class Predictor:
         self.gates: GateMode = gates
         self.precision = precision
         self.calibration = models.calibration if calibration == STORED else _optional_path(calibration)
-        self.scalers = None if self.calibration is None else read_scalers(self.calibration)
+        self.scalers = None if self.calibration is None else read_scalers(self.calibration, self.targets)
 
     @classmethod
     def load(cls, paths: Sequence[Path | str], **options: Any) -> "Predictor":
@@ -108,6 +109,11 @@ class Predictor:
         """What the networks see of a prepared volume."""
         return self.settings.readout
 
+    @property
+    def targets(self) -> TargetSet:
+        """What the networks grade."""
+        return self.settings.targets
+
     def __len__(self) -> int:
         """Count the networks whose probabilities are averaged."""
         return len(self.models.runtimes)
@@ -116,7 +122,7 @@ class Predictor:
         """Grade one volume, in memory or the one at a path.
 
         Returns:
-            The 13 class columns → probability; each target's classes sum to 1.
+            The class columns → probability; each target's classes sum to 1.
 
         Raises:
             ReadError: There is no volume, or more than one, or it can't be graded, or a gate refuses it.
@@ -172,12 +178,12 @@ class Predictor:
             results, rejected = self.predict_source(source, look)
             series += results
             rejections = [*rejections, *rejected]
-        return group_studies(series, self.scalers), rejections
+        return group_studies(series, self.scalers, self.targets), rejections
 
     def predict_many(self, inputs: Sequence[Path]) -> tuple[pd.DataFrame, list[Rejection]]:
         """Do as `predict_studies`; return `prediction_table` in place of the studies."""
         studies, rejections = self.predict_studies(inputs)
-        return prediction_table(studies), rejections
+        return prediction_table(studies, self.targets), rejections
 
     def predict_source(self, source: Source, look: Look | None = None) -> tuple[list[SeriesResult], list[Rejection]]:
         """Grade one discovered series; `look` is that of `predict`.
@@ -214,7 +220,7 @@ class Predictor:
         return ReadOut(prepared, read_channels(prepared.hu, self.settings.readout))
 
     def _study(self, series: Sequence[SeriesResult]) -> StudyResult:
-        return group_studies(series, self.scalers)[0]
+        return group_studies(series, self.scalers, self.targets)[0]
 
     def _grade(self, volume: Volume, body_part: str = "", look: Look | None = None) -> SeriesResult:
         """Prepare, look, grade; the gates that look at pixels come before the networks, which cost most."""
@@ -251,7 +257,7 @@ class Predictor:
         """Return each network's probabilities, and its feature distance as a share of the threshold."""
         rows, ratios = [], []
         for runtime in self.models.runtimes:
-            probabilities, features = grade(runtime, slices, self.test_flips)
+            probabilities, features = grade(runtime, slices, self.test_flips, self.targets)
             rows.append(probabilities)
             if runtime.feature_distance is not None and features is not None:
                 ratios.append(runtime.feature_distance.ratio(features))

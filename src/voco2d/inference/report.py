@@ -11,6 +11,8 @@ from voco2d.inference.report_page import Paragraph, Section, text_section, write
 from voco2d.inference.report_pretrain import pretrain_curves_section
 from voco2d.inference.report_runs import finetune_curves_section, read_environment, settings_section
 from voco2d.inference.report_scores import prediction_section, scores_section
+from voco2d.target_block import RUN_CONFIG, read_targets
+from voco2d.targets import RSNA_2023
 
 __all__ = [
     "Section",
@@ -62,7 +64,9 @@ def _out_of_fold_section(run: Path) -> Section:
         return text_section(title, ["No fold has been finished yet, so there is nothing to score."])
     if len(predictions.read_text(encoding="utf-8").splitlines()) <= 1:  # the header alone, which no table may be
         return text_section(title, ["The split names nobody to validate on, so there is nothing to score."])
-    section = scores_section(read_predictions(predictions), read_label_table(labels), title=title)
+    targets = read_targets(run) if (run / RUN_CONFIG).is_file() else RSNA_2023
+    graded, truth = read_predictions(predictions, targets), read_label_table(labels, targets)
+    section = scores_section(graded, truth, title=title, targets=targets)
     return Section(section.title, (Paragraph(_origin(predictions.with_suffix(".json"))), *section.blocks))
 
 

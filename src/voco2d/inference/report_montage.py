@@ -12,7 +12,7 @@ from voco2d.inference.report_figures import slice_montage
 from voco2d.inference.report_page import Block, Cell, Figure, Heading, Paragraph, Section, Table
 from voco2d.preprocessing.intensity import window_hu
 from voco2d.store.volume_store import VolumeStore
-from voco2d.targets import TARGETS
+from voco2d.targets import RSNA_2023, TargetSet
 
 WINDOW_HU: Final = (-160.0, 240.0)
 """Soft tissue: level 40, width 400."""
@@ -20,7 +20,11 @@ _SLICES = 6
 
 
 def montage_section(
-    store_path: Path | str, predictions: pd.DataFrame, labels: pd.DataFrame, studies: int = 3
+    store_path: Path | str,
+    predictions: pd.DataFrame,
+    labels: pd.DataFrame,
+    studies: int = 3,
+    targets: TargetSet = RSNA_2023,
 ) -> Section:
     """Show prepared volumes with their predicted probabilities beside the true labels.
 
@@ -32,14 +36,17 @@ def montage_section(
         predictions: A row a series or a patient.
         labels: A row a patient.
         studies: How many to show.
+        targets: What is graded; every patient needs each label.
 
     Raises:
         StoreError: There is no store.
         LabelError: A table is not as it must be.
     """
     store = VolumeStore(store_path)
-    rows = _joined(store.index, check_predictions(predictions), check_labels(labels))
-    chosen = _choose(rows, studies)
+    rows = _joined(
+        store.index, check_predictions(predictions, targets=targets), check_labels(labels, targets=targets), targets
+    )
+    chosen = _choose(rows, studies, targets)
     if not len(chosen):
         return Section("Studies", (Paragraph("No study of the store is in both the predictions and the labels."),))
     blocks: list[Block] = [
@@ -53,14 +60,14 @@ def montage_section(
         blocks += [
             Heading(f"Patient {row['patient_id']}, series {row['series_id']}"),
             _slices(store, row),
-            _grades(row),
+            _grades(row, targets),
         ]
     return Section("Studies", tuple(blocks))
 
 
-def _joined(index: pd.DataFrame, predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+def _joined(index: pd.DataFrame, predictions: pd.DataFrame, labels: pd.DataFrame, targets: TargetSet) -> pd.DataFrame:
     """Join the volumes of a store with their predictions (`*_predicted`) and labels (`*_true`)."""
-    columns = [column for target in TARGETS.values() for column in target.columns]
+    columns = list(targets.columns)
     if "status" in predictions:
         predictions = predictions[predictions["status"] == ASSESSED]
     keys = ["patient_id", "series_id"] if "series_id" in predictions else ["patient_id"]
@@ -71,8 +78,8 @@ def _joined(index: pd.DataFrame, predictions: pd.DataFrame, labels: pd.DataFrame
     return joined.merge(labels[["patient_id", *columns]], on="patient_id", suffixes=("_predicted", "_true"))
 
 
-def _choose(rows: pd.DataFrame, studies: int) -> pd.DataFrame:
-    healthy = rows[[f"{target.columns[0]}_true" for target in TARGETS.values()]].min(axis=1) == 1
+def _choose(rows: pd.DataFrame, studies: int, targets: TargetSet) -> pd.DataFrame:
+    healthy = rows[[f"{target.columns[0]}_true" for target in targets.values()]].min(axis=1) == 1
     injured, sound = rows[~healthy], rows[healthy]
     from_sound = min(len(sound), max(studies // 3, studies - len(injured)))
     return pd.concat([_spread(injured, studies - from_sound), _spread(sound, from_sound)])
@@ -102,9 +109,9 @@ def _pixel_aspect(row: Mapping[Any, Any], shape: tuple[int, ...]) -> float:
     return height / width if height > 0 and width > 0 else 1.0
 
 
-def _grades(row: Mapping[Any, Any]) -> Table:
+def _grades(row: Mapping[Any, Any], targets: TargetSet) -> Table:
     rows = []
-    for name, target in TARGETS.items():
+    for name, target in targets.items():
         predicted = [float(row[f"{column}_predicted"]) for column in target.columns]
         truth = target.classes[int(np.argmax([float(row[f"{column}_true"]) for column in target.columns]))]
         best = target.classes[int(np.argmax(predicted))]

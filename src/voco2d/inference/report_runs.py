@@ -31,6 +31,8 @@ _FINETUNE_CHARTS = (
         "Validation RSNA score", ("val_rsna",), "RSNA score", "Lower is better; the best epoch of each fold is kept."
     ),
 )
+_OTHER_SCORE = Chart("Validation score", ("val_score",), "score", "Lower is better; the best epoch of each is kept.")
+"""In the place of the last where the targets are not RSNA's."""
 
 
 def settings_section(run: Path) -> Section:
@@ -52,7 +54,9 @@ def finetune_curves_section(run: Path) -> Section:
         return Section(f"Fine-tuning: {run.name}", (Paragraph("No epoch has been logged in this run yet."),))
     log = log.assign(fold=log.get("fold", 0)).sort_values(["fold", "epoch"], kind="stable")
     figures, missing = [], []
-    for chart in _FINETUNE_CHARTS:
+    other = is_logged(log, "val_score")
+    score = "val_score" if other else "val_rsna"
+    for chart in (*_FINETUNE_CHARTS[:-1], _OTHER_SCORE if other else _FINETUNE_CHARTS[-1]):
         key = chart.keys[0]
         if not is_logged(log, key):
             missing.append(key)
@@ -60,7 +64,10 @@ def finetune_curves_section(run: Path) -> Section:
         folds = log.groupby("fold")
         lines = [line_of(f"fold {fold:g}", rows["epoch"], rows[key]) for fold, rows in folds]
         figures.append(draw(chart, "epoch", lines))
-    return Section(f"Fine-tuning: {run.name}", (*gallery(figures, missing), _best_epochs(log)))
+    return Section(
+        f"Fine-tuning: {run.name}",
+        (*gallery(figures, missing), _best_epochs(log, score)),
+    )
 
 
 def read_environment(run: Path) -> Mapping[str, Any] | None:
@@ -72,18 +79,19 @@ def read_environment(run: Path) -> Mapping[str, Any] | None:
     return tree if isinstance(tree, dict) else None
 
 
-def _best_epochs(log: pd.DataFrame) -> Block:
-    if not is_logged(log, "val_rsna"):
+def _best_epochs(log: pd.DataFrame, key: str) -> Block:
+    if not is_logged(log, key):
         return Paragraph("No epoch has a validation score, so there is no best one.")
     rows: list[Row] = []
     for fold, epochs in log.groupby("fold"):
-        scored = epochs.dropna(subset=["val_rsna"]).sort_values("val_rsna", kind="stable")
+        scored = epochs.dropna(subset=[key]).sort_values(key, kind="stable")
         best = ("undefined", "undefined")
         if len(scored):
-            best = (f"{scored['epoch'].iloc[0]:g}", number(float(scored["val_rsna"].iloc[0])))
+            best = (f"{scored['epoch'].iloc[0]:g}", number(float(scored[key].iloc[0])))
         rows.append((f"{fold:g}", f"{len(epochs)}", *best))
-    header = ("fold", "epochs", "best epoch", "RSNA score there")
-    return Table(header, tuple(rows), "Best epoch of each fold by its validation RSNA score, lower is better.")
+    title = "RSNA score" if key == "val_rsna" else "score"
+    header = ("fold", "epochs", "best epoch", f"{title} there")
+    return Table(header, tuple(rows), f"Best epoch of each fold by its validation {title}, lower is better.")
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any] | None:

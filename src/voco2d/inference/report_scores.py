@@ -1,14 +1,16 @@
 """Sections about prediction tables: scores with intervals, curves, comparisons, and the predictions themselves."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from voco2d.evaluation.evaluate import evaluate_paired
-from voco2d.evaluation.pairing import SCORED_TARGETS, Aggregate, Paired, pair
+from voco2d.evaluation.ordinal import ORDINAL_METRICS
+from voco2d.evaluation.pairing import Aggregate, Paired, pair
+from voco2d.evaluation.rsna_score import score_name
 from voco2d.evaluation.subgroups import known_groups
 from voco2d.evaluation.tables import ASSESSED, check_predictions
 from voco2d.inference.report_canvas import Axis
@@ -26,9 +28,11 @@ from voco2d.inference.report_page import (
     Table,
     scored,
 )
-from voco2d.targets import TARGETS
+from voco2d.targets import RSNA_2023, Target, TargetSet
 
-HEADLINES: Final[Sequence[tuple[tuple[str, ...], str]]] = (
+Headlines: TypeAlias = Sequence[tuple[tuple[str, ...], str]]
+"""Where a score stands in the tree, and what it is called."""
+_RSNA_HEADLINES: Final[Headlines] = (
     (("rsna", "mean"), "RSNA score ↓"),
     (("rsna_organs",), "RSNA of three organs ↓"),
     (("map",), "mAP, 8 injuries"),
@@ -41,10 +45,23 @@ HEADLINES: Final[Sequence[tuple[tuple[str, ...], str]]] = (
     (("precision_organs9",), "precision, 9 organ classes"),
     (("recall_organs9",), "recall, 9 organ classes"),
 )
-LEGEND: Final = (
+_HEADLINES: Final[Headlines] = (
+    (("score", "mean"), "score ↓"),
+    (("map",), "mAP"),
+    (("precision",), "precision"),
+    (("recall",), "recall"),
+    (("specificity",), "specificity"),
+    (("f1",), "F1"),
+    (("roc_auc",), "ROC AUC"),
+)
+_RSNA_LEGEND: Final = (
     "↓: lower is better. The RSNA score is the mean of six weighted log losses; that of three organs covers kidney, "
     "liver and spleen only and is not to be held against it. 8 injuries: injury of bowel and extravasation, low and "
     "high of the organs. 9 organ classes: healthy, low and high of the organs, as the paper averages."
+)
+_LEGEND: Final = (
+    "↓: lower is better. The score is the mean of the targets' weighted log losses; it is not RSNA's. The others are "
+    "means over the second class of each target of two classes, and over all classes of the others."
 )
 _PROBABILITIES = (
     ("average_precision", "average precision"),
@@ -59,11 +76,12 @@ _DECISIONS = (
     ("f1", "F1"),
 )
 _MEANS = (
-    "Organs are averaged over their three classes. ↓: lower is better; RSNA part: the log loss with sample weights."
+    "Targets of three classes or more are averaged over them. ↓: lower is better; weighted log loss: with the sample "
+    "weights of the classes, a target's part of the score."
 )
 _RULE = (
-    "A target of two classes is called injured from 0.5 on, a graded one is given its most probable class. With few "
-    "injuries accuracy is high for a model that finds none."
+    "A target of two classes is called the second from 0.5 on, another one is given its most probable class. Where one "
+    "class is common accuracy is high for a model that always calls that."
 )
 _ROWS_SHOWN = 50
 
@@ -76,6 +94,7 @@ def scores_section(
     seed: int = 0,
     title: str = "Scores",
     groups: pd.DataFrame | None = None,
+    targets: TargetSet = RSNA_2023,
 ) -> Section:
     """Score a prediction table: overall, each target and class, subgroups, calibration, and curves.
 
@@ -87,33 +106,35 @@ def scores_section(
         seed: Of the resamples.
         title: Heading of the section.
         groups: As `evaluate` takes them.
+        targets: What is scored.
 
     Raises:
         LabelError: The tables are not as they must be.
     """
-    paired = pair(predictions, labels, aggregate)
-    result = evaluate_paired(paired, aggregate, bootstrap, seed, known_groups(check_predictions(predictions), groups))
+    paired = pair(predictions, labels, aggregate, targets)
+    known = known_groups(check_predictions(predictions, targets=targets), groups)
+    result = evaluate_paired(paired, aggregate, bootstrap, seed, known)
     about = f"{result['n_patients']} patients, {result['n_rows']} rows scored (aggregate: {aggregate})."
     if bootstrap:
         about += f" In small print: 95 % intervals of a bootstrap by patient, {bootstrap} resamples, seed {seed}."
-    blocks: list[Block] = [Paragraph(about), _headline_table(result), *_target_tables(result)]
+    blocks: list[Block] = [Paragraph(about), _headline_table(result, targets), *_target_tables(result, targets)]
     if result["warnings"]:
         blocks += [Heading("Mind"), Bullets(tuple(result["warnings"]))]
-    blocks += [*subgroup_blocks(result), Heading("Single classes"), class_table(result)]
+    blocks += [*subgroup_blocks(result, targets), Heading("Single classes"), class_table(result, targets)]
     return Section(title, (*blocks, *_curves(paired), *calibration_blocks(result, paired)))
 
 
-def prediction_section(predictions: pd.DataFrame) -> Section:
+def prediction_section(predictions: pd.DataFrame, targets: TargetSet = RSNA_2023) -> Section:
     """List predictions: each target's most probable class, the others in small print, and what was not assessed."""
     rows: list[Row] = []
     for row in predictions.head(_ROWS_SHOWN).to_dict("records"):
         identity = Cell(str(row["patient_id"]), _text(row.get("series_id")))
         if row.get("status", ASSESSED) == ASSESSED:
-            rows.append((identity, *(_graded(row, name) for name in TARGETS), ""))
+            rows.append((identity, *(_graded(row, target) for target in targets.values()), ""))
         else:
-            rows.append((identity, *[""] * len(TARGETS), _text(row.get("reason")) or "not assessed"))
+            rows.append((identity, *[""] * len(targets), _text(row.get("reason")) or "not assessed"))
     caption = "Probabilities of the most probable class, the others in small print. One row a series."
-    blocks: list[Block] = [Table(("patient, series", *TARGETS, "not assessed because"), tuple(rows), caption)]
+    blocks: list[Block] = [Table(("patient, series", *targets, "not assessed because"), tuple(rows), caption)]
     if len(predictions) > _ROWS_SHOWN:
         blocks.append(Paragraph(f"{len(predictions) - _ROWS_SHOWN} more rows are in the table on disk."))
     return Section("Predictions", tuple(blocks))
@@ -126,38 +147,66 @@ def at(tree: Any, path: tuple[str, ...]) -> Any:
     return tree
 
 
-def _headline_table(result: Mapping[str, Any]) -> Table:
+def headlines(targets: TargetSet) -> Headlines:
+    """List the scores that come first on a page."""
+    return _RSNA_HEADLINES if targets.is_rsna else _HEADLINES
+
+
+def legend(targets: TargetSet) -> str:
+    """Explain `headlines`."""
+    return _RSNA_LEGEND if targets.is_rsna else _LEGEND
+
+
+def _headline_table(result: Mapping[str, Any], targets: TargetSet) -> Table:
     intervals = result.get("intervals")
-    rows = [(title, scored(at(result, path), at(intervals, path))) for path, title in HEADLINES]
-    return Table(("score", "value"), tuple(rows), LEGEND)
+    rows = [(title, scored(at(result, path), at(intervals, path))) for path, title in headlines(targets)]
+    return Table(("score", "value"), tuple(rows), legend(targets))
 
 
-def _target_tables(result: Mapping[str, Any]) -> list[Block]:
+def _target_tables(result: Mapping[str, Any], targets: TargetSet) -> list[Block]:
     """List the targets twice: what their probabilities are worth, and the decisions made from them."""
     intervals = result.get("intervals")
     ranked: list[Row] = []
     decided: list[Row] = []
-    for name in SCORED_TARGETS:
+    score = score_name(targets)
+    for name, target in targets.scored.items():
         values, path = result["targets"][name], ("targets", name)
-        injured = sum(entry["n"] for grade, entry in values["classes"].items() if grade != "healthy")
+        injured = sum(entry["n"] for grade, entry in values["classes"].items() if grade != target.classes[0])
         cells = {key: scored(values[key], at(intervals, (*path, key))) for key, _ in (*_PROBABILITIES, *_DECISIONS)}
-        weighted = scored(result["rsna"][name], at(intervals, ("rsna", name)))
+        weighted = scored(result[score][name], at(intervals, (score, name)))
         ranked.append((name, f"{injured}/{values['n']}", *(cells[key] for key, _ in _PROBABILITIES), weighted))
         decided.append((name, *(cells[key] for key, _ in _DECISIONS)))
-    titles = ("target", "injured", *(title for _, title in _PROBABILITIES), "RSNA part ↓")
-    return [
+    first = "injured" if targets.is_rsna else "not of the first class"
+    weighted_title = "RSNA part ↓" if targets.is_rsna else "weighted log loss ↓"
+    titles = ("target", first, *(title for _, title in _PROBABILITIES), weighted_title)
+    tables: list[Block] = [
         Table(titles, tuple(ranked), _MEANS),
         Table(("target", *(title for _, title in _DECISIONS)), tuple(decided), _RULE),
     ]
+    return [*tables, *_ordinal_table(result, targets)]
+
+
+def _ordinal_table(result: Mapping[str, Any], targets: TargetSet) -> list[Block]:
+    """List how far called grades lie from the true ones, where classes have an order."""
+    rows: list[Row] = []
+    for name in (name for name, target in targets.scored.items() if target.kind == "ordinal"):
+        values, bounds = result["targets"][name], at(result.get("intervals"), ("targets", name))
+        cells = [scored(values[key], at(bounds, (key,))) for key in ORDINAL_METRICS]
+        matrix = "; ".join(" ".join(map(str, counts)) for counts in values["confusion"])
+        rows.append((name, *cells, matrix))
+    header = ("target", "quadratic kappa", "grade error ↓", "rows by true class, called class across")
+    caption = "Kappa: 1 is full agreement, 0 that of chance. Grade error: mean distance of the called grade in grades."
+    return [Table(header, tuple(rows), caption)] if rows else []
 
 
 def _curves(paired: Paired) -> list[Block]:
     """Draw a ROC and a precision-recall curve of each target."""
     roc, precision_recall, words = [], [], []
-    for name, target in SCORED_TARGETS.items():
+    for name, target in paired.targets.scored.items():
         hits, precisions = [], []
+        probabilities, truth = paired.labelled(name)
         for index, grade in enumerate(target.classes[1:], start=1):
-            positive, score = paired.truth[name] == index, paired.probabilities[name][:, index]
+            positive, score = truth == index, probabilities[:, index]
             if positive.all() or not positive.any():
                 words.append(f"{name}: {grade} is {'all there is' if positive.any() else 'never there'}, so no curve.")
                 continue
@@ -182,8 +231,7 @@ def _diagonal(label: str) -> Line:
     return Line(label, np.array([0.0, 1.0]), np.array([0.0, 1.0]))
 
 
-def _graded(row: Mapping[Any, Any], name: str) -> Cell:
-    target = TARGETS[name]
+def _graded(row: Mapping[Any, Any], target: Target) -> Cell:
     values = {grade: float(row[column]) for grade, column in zip(target.classes, target.columns, strict=True)}
     best = max(values, key=values.__getitem__)
     others = ", ".join(f"{grade} {value:.2f}" for grade, value in values.items() if grade != best)

@@ -37,6 +37,8 @@ from voco2d.inference.report_study_figures import (
     save_figures,
     title_of,
 )
+from voco2d.target_block import parse_targets
+from voco2d.targets import RSNA_2023, TargetSet
 
 PAGE: Final = "report.html"
 _FOUND: Final = "predictions*.csv.gz"
@@ -73,42 +75,52 @@ def write_study_report(out: Path, overrides: Sequence[str] = (), workers: int = 
     tree = dict(about["configuration"]["analysis"])
     override(tree, overrides)
     args = from_tree(AnalysisArgs, tree)
-    predictions, labels = read_study_predictions(out), read_label_table(out / "labels.csv")
-    scores = score_table(predictions, labels, args)
-    significance = significance_table(predictions, labels, args, workers)
+    targets = parse_targets(about["configuration"].get("finetune", {}).get("targets"))
+    args = args.for_targets(targets)
+    predictions, labels = read_study_predictions(out, targets), read_label_table(out / "labels.csv", targets)
+    scores = score_table(predictions, labels, args, targets)
+    significance = significance_table(predictions, labels, args, workers, targets)
     scores.to_csv(out / "results.csv", index=False, float_format="%.6g")
     significance.to_csv(out / "significance.csv", index=False, float_format="%.6g")
-    curves = [(f"labels_{metric}", label_efficiency(scores, metric)) for metric in (*args.metrics, *args.further)]
+    curves = [
+        (f"labels_{metric}", label_efficiency(scores, metric, targets)) for metric in (*args.metrics, *args.further)
+    ]
     compared = [] if significance.empty else args.metrics
-    forests = [(f"differences_{metric}", difference_forest(significance, metric, args.alpha)) for metric in compared]
+    forests = [
+        (f"differences_{metric}", difference_forest(significance, metric, args.alpha, targets)) for metric in compared
+    ]
     save_figures([*curves, *forests], out / "figures")
     sections = [
         Section("What was done", tuple(_told(about, predictions))),
         Section("Scores over the share of labels", (Gallery(tuple(figure for _, figure in curves)),)),
-        Section("Scores", (_score_table(scores, args),)),
+        Section("Scores", (_score_table(scores, args, targets),)),
     ]
     if forests:
-        blocks = (Gallery(tuple(figure for _, figure in forests)), _difference_table(significance, args))
+        blocks = (Gallery(tuple(figure for _, figure in forests)), _difference_table(significance, args, targets))
         sections.append(Section(f"Differences to {args.primary}", blocks))
-    sections += _group_sections(out, predictions, labels, args)
+    sections += _group_sections(out, predictions, labels, args, targets)
     sections.append(Section("What pretraining cost", (_compute_table(about),)))
     write_report(out / PAGE, "A study of starts", sections)
     return out / PAGE
 
 
-def _group_sections(out: Path, predictions: pd.DataFrame, labels: pd.DataFrame, args: AnalysisArgs) -> list[Section]:
+def _group_sections(
+    out: Path, predictions: pd.DataFrame, labels: pd.DataFrame, args: AnalysisArgs, targets: TargetSet
+) -> list[Section]:
     """Score each group of patients by itself where labels name several, and write `results_<group>.csv`."""
     groups = sorted(set(labels["group"])) if "group" in labels else []
     sections = []
     for group in groups if len(groups) > 1 else []:
         part = labels[labels["group"] == group]
-        scores = score_table(predictions[predictions["patient_id"].isin(part["patient_id"])], part, args)
+        scores = score_table(predictions[predictions["patient_id"].isin(part["patient_id"])], part, args, targets)
         scores.to_csv(out / f"results_{group}.csv", index=False, float_format="%.6g")
-        sections.append(Section(f"Scores of the {len(part)} {group} patients alone", (_score_table(scores, args),)))
+        sections.append(
+            Section(f"Scores of the {len(part)} {group} patients alone", (_score_table(scores, args, targets),))
+        )
     return sections
 
 
-def read_study_predictions(out: Path) -> pd.DataFrame:
+def read_study_predictions(out: Path, targets: TargetSet = RSNA_2023) -> pd.DataFrame:
     """Read every `predictions*.csv.gz` of a study's folder as one table.
 
     Raises:
@@ -121,7 +133,8 @@ def read_study_predictions(out: Path) -> pd.DataFrame:
     tables = []
     for file in files:
         try:
-            tables.append(check_study(pd.read_csv(file, dtype={"patient_id": str, "seed": str, "arm": str}), str(file)))
+            found = pd.read_csv(file, dtype={"patient_id": str, "seed": str, "arm": str})
+            tables.append(check_study(found, str(file), targets))
         except (ValueError, OSError, EOFError) as error:
             raise LabelError(f"{file}: not a compressed CSV table; run the study's command again") from error
     return pd.concat(tables, ignore_index=True)
@@ -161,7 +174,7 @@ def _share_table(about: Mapping[str, Any]) -> Table:
     return Table(("class", *shares), rows, "Share of the labelled patients with each class, of the first fold.")
 
 
-def _score_table(scores: pd.DataFrame, args: AnalysisArgs) -> Table:
+def _score_table(scores: pd.DataFrame, args: AnalysisArgs, targets: TargetSet) -> Table:
     metrics = (*args.metrics, *args.further)
     rows: list[Row] = []
     for (arm, fraction), found in scores.groupby(["arm", "fraction"], sort=False):
@@ -174,10 +187,10 @@ def _score_table(scores: pd.DataFrame, args: AnalysisArgs) -> Table:
             cells.append(Cell(cell.text, f"{cell.note}; seeds {seeds}"))
         rows.append((f"{arm}, {fraction:.0%}", *cells))
     caption = "Mean over seeds, its 95 % interval over patients, and the score of each seed. ↓: lower is better."
-    return Table(("arm, labels", *map(title_of, metrics)), tuple(rows), caption)
+    return Table(("arm, labels", *(title_of(metric, targets) for metric in metrics)), tuple(rows), caption)
 
 
-def _difference_table(significance: pd.DataFrame, args: AnalysisArgs) -> Table:
+def _difference_table(significance: pd.DataFrame, args: AnalysisArgs, targets: TargetSet) -> Table:
     rows: list[Row] = []
     for _, row in significance.iterrows():
         value, bounds = _nullable(row, "difference")
@@ -185,7 +198,7 @@ def _difference_table(significance: pd.DataFrame, args: AnalysisArgs) -> Table:
         rows.append(
             (
                 contest_name(row),
-                title_of(str(row["metric"])),
+                title_of(str(row["metric"]), targets),
                 scored(value, bounds, sign=True),
                 _p(row["p"]),
                 Cell(_p(row["p_holm"]), strong=sure),

@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, PercentF
 from voco2d.evaluation.study_analysis import MEAN
 from voco2d.inference.report_canvas import COLORS, STYLE, Axis, new_canvas, svg
 from voco2d.inference.report_page import Figure
+from voco2d.targets import RSNA_2023, TargetSet
 
 TITLES: Final[Mapping[str, str]] = {
     "map": "mAP, 8 injuries",
@@ -27,24 +28,28 @@ TITLES: Final[Mapping[str, str]] = {
 }
 """Titles of the scores a study usually tells; others go by their names."""
 
+_OTHER_TITLES: Final[Mapping[str, str]] = {"map": "mAP", "roc_auc": "ROC AUC", "score": "score ↓"}
+"""Titles where the targets are not RSNA's."""
+
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def title_of(metric: str) -> str:
-    """Return what tables and figures call a score."""
-    return TITLES.get(metric, metric)
+def title_of(metric: str, targets: TargetSet = RSNA_2023) -> str:
+    """Return what tables and figures call a score of targets."""
+    return TITLES.get(metric, metric) if targets.is_rsna else _OTHER_TITLES.get(metric, metric)
 
 
-def label_efficiency(scores: pd.DataFrame, metric: str) -> Figure:
+def label_efficiency(scores: pd.DataFrame, metric: str, targets: TargetSet = RSNA_2023) -> Figure:
     """Draw a score over the share of labels: an arm's mean over seeds, and a band from the worst to the best seed.
 
     Args:
         scores: As `evaluation.study_analysis.score_table` returns.
         metric: Which score.
+        targets: What it is of.
     """
     table = scores[scores["metric"] == metric]
     fractions = sorted(set(table["fraction"]))
-    title = title_of(metric)
+    title = title_of(metric, targets)
     with rc_context(STYLE):
         canvas, axes = new_canvas(title, Axis("share of the labels"), Axis(title))
         for place, (arm, rows) in enumerate(table.groupby("arm", sort=False)):
@@ -65,16 +70,17 @@ def label_efficiency(scores: pd.DataFrame, metric: str) -> Figure:
         return Figure(svg(canvas), alt, caption)
 
 
-def difference_forest(significance: pd.DataFrame, metric: str, alpha: float) -> Figure:
+def difference_forest(significance: pd.DataFrame, metric: str, alpha: float, targets: TargetSet = RSNA_2023) -> Figure:
     """Draw the differences of a score between arms, a row a comparison, with their 95 % intervals over patients.
 
     Args:
         significance: As `evaluation.study_analysis.significance_table` returns.
         metric: Which score.
         alpha: Below it a corrected p-value is told apart.
+        targets: What the score is of.
     """
     table = significance[significance["metric"] == metric].reset_index(drop=True)
-    title = title_of(metric)
+    title = title_of(metric, targets)
     with rc_context(STYLE):
         canvas, axes = new_canvas(title, Axis(f"difference in {title}"), Axis(""), 1.1 + 0.24 * len(table))
         for place, (_, row) in enumerate(table.iterrows()):

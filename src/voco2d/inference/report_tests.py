@@ -8,16 +8,17 @@ import numpy as np
 from voco2d.evaluation.comparison import compare_aligned
 from voco2d.evaluation.delong import compare_areas
 from voco2d.evaluation.holm import holm
-from voco2d.evaluation.pairing import SCORED_TARGETS, Paired
+from voco2d.evaluation.pairing import Paired
 from voco2d.inference.report_page import Cell, Row, Table, scored
 
-_METRICS: Final = {
+_RSNA_METRICS: Final = {
     "rsna": "RSNA score ↓",
     "rsna_organs": "RSNA of three organs ↓",
     "map": "mAP, 8 injuries",
     "precision": "precision, 8 injuries",
     "recall": "recall, 8 injuries",
 }
+_METRICS: Final = {"score": "score ↓", "map": "mAP", "precision": "precision", "recall": "recall"}
 
 
 def tests_table(arms: Mapping[str, Paired], resamples: int, permutations: int, seed: int) -> Table:
@@ -30,11 +31,12 @@ def tests_table(arms: Mapping[str, Paired], resamples: int, permutations: int, s
         seed: Of both.
     """
     first, *others = arms
+    metrics = _RSNA_METRICS if arms[first].targets.is_rsna else _METRICS
     found: list[tuple[str, float, float, float, float]] = []
     for name in others:
         against = f"{name} minus {first}" if len(others) > 1 else ""
-        rows = compare_aligned([arms[first]], [arms[name]], list(_METRICS), resamples, seed, permutations=permutations)
-        found += [(f"{_METRICS[r.metric]} {against}", r.difference, r.low, r.high, r.p) for r in rows]
+        rows = compare_aligned([arms[first]], [arms[name]], list(metrics), resamples, seed, permutations=permutations)
+        found += [(f"{metrics[r.metric]} {against}", r.difference, r.low, r.high, r.p) for r in rows]
         found += [(f"{title} {against}", *values) for title, values in _areas(arms[first], arms[name])]
     adjusted = holm([row[-1] for row in found])
     cells: list[Row] = [
@@ -50,12 +52,13 @@ def tests_table(arms: Mapping[str, Paired], resamples: int, permutations: int, s
 
 def _areas(first: Paired, second: Paired) -> list[tuple[str, tuple[float, float, float, float]]]:
     areas = []
-    for name in SCORED_TARGETS:
-        injured = first.truth[name] > 0
+    word = "injured" if first.targets.is_rsna else "not of the first class"
+    for name in first.targets.scored:
+        injured = first.labelled(name)[1] > 0
         if 2 <= injured.sum() <= len(injured) - 2:
-            scores = (1 - arm.probabilities[name][:, 0] for arm in (first, second))
+            scores = (1 - arm.labelled(name)[0][:, 0] for arm in (first, second))
             test = compare_areas(injured, *scores)
-            areas.append((f"ROC AUC injured, {name}", (test.difference, test.low, test.high, test.p)))
+            areas.append((f"ROC AUC {word}, {name}", (test.difference, test.low, test.high, test.p)))
     return areas
 
 

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 import pandas as pd
 
 from voco2d.inference.results import DECIMALS, SeriesResult, StudyResult
-from voco2d.targets import CLASS_COLUMNS
-
-PREDICTION_COLUMNS: tuple[str, ...] = ("patient_id", "series_id", *CLASS_COLUMNS, "status", "reason")
+from voco2d.targets import RSNA_2023, TargetSet
 
 
-def prediction_table(studies: Sequence[StudyResult]) -> pd.DataFrame:
-    """Lay out results as `PREDICTION_COLUMNS`, one row a series; classes are empty where it was not assessed."""
-    return pd.DataFrame(prediction_rows(studies), columns=list(PREDICTION_COLUMNS))
+def prediction_columns(targets: TargetSet = RSNA_2023) -> list[str]:
+    """List the columns of a table of predictions."""
+    return ["patient_id", "series_id", *targets.columns, "status", "reason"]
+
+
+def prediction_table(studies: Sequence[StudyResult], targets: TargetSet = RSNA_2023) -> pd.DataFrame:
+    """Lay out results as `prediction_columns`, one row a series; classes are empty where it was not assessed."""
+    return pd.DataFrame(prediction_rows(studies), columns=prediction_columns(targets))
 
 
 def prediction_rows(studies: Sequence[StudyResult]) -> list[dict[str, str | float]]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from voco2d.evaluation.scaling import Scaler
 from voco2d.evaluation.tables import ASSESSED, NOT_ASSESSED
 from voco2d.inference.probabilities import any_injury, calibrate, fold_range, maximum
-from voco2d.targets import CLASS_COLUMNS
+from voco2d.targets import RSNA_2023, TargetSet
 
 GateMode = Literal["refuse", "flag", "off"]
 NOTICE: Final = "Research use only; not a medical device."
@@ -45,7 +45,7 @@ class SeriesResult:
         study_id: Study instance UID, or empty.
         series_id: Identifier of the series.
         gates: What findings were made to do: `refuse` to grade, only `flag`, or nothing was looked at (`off`).
-        folds: (K, 13) probabilities of each network before calibration, or None where nothing was assessed.
+        folds: (K, classes) probabilities of each network before calibration, or None where nothing was assessed.
         findings: Of the gates.
         error: Why it could not be graded at all, or empty.
         remarks: What else goes with the answer.
@@ -96,12 +96,14 @@ class StudyResult:
         study_id: Study instance UID, or empty.
         series: At least one.
         scalers: Target → what calibrates it, or None.
+        targets: What was graded.
     """
 
     patient_id: str
     study_id: str
     series: tuple[SeriesResult, ...]
     scalers: Mapping[str, Scaler] | None = None
+    targets: TargetSet = RSNA_2023
 
     @property
     def status(self) -> str:
@@ -115,19 +117,21 @@ class StudyResult:
 
     @property
     def probabilities(self) -> dict[str, float] | None:
-        """The 13 class columns → probability; None where nothing was assessed."""
+        """The class columns → probability; None where nothing was assessed."""
         return self._answer(self._assessed())[0]
 
     @property
     def intervals(self) -> dict[str, Interval] | None:
-        """The 13 class columns → lowest and highest network, see `fold_range`; None with fewer than two networks."""
+        """The class columns → lowest and highest network, see `fold_range`; None with fewer than two networks."""
         return self._answer(self._assessed())[1]
 
     @property
     def any_injury(self) -> float | None:
-        """The maximum over targets of 1 − p(healthy)."""
+        """The maximum over targets of 1 − p(healthy); None too where the targets have no such sum."""
         probabilities = self.probabilities
-        return None if probabilities is None else any_injury(np.array(list(probabilities.values())))
+        if probabilities is None or self.targets.derived is None:
+            return None
+        return any_injury(np.array(list(probabilities.values())), self.targets)
 
     def series_answer(self, entry: SeriesResult) -> tuple[dict[str, float] | None, dict[str, Interval] | None]:
         """Return probabilities and intervals of one of its series, calibrated too."""
@@ -147,7 +151,11 @@ class StudyResult:
             "calibrated": self.scalers is not None,
             "probabilities": _rounded(probabilities),
             "intervals": _rounded(intervals),
-            "any_injury": None if injury is None else round(injury, DECIMALS),
+            **(
+                {}
+                if self.targets.derived is None
+                else {self.targets.derived.name: None if injury is None else round(injury, DECIMALS)}
+            ),
             "series": [self._series_tree(entry) for entry in self.series],
         }
 
@@ -176,24 +184,26 @@ class StudyResult:
         stacked = [entry.folds for entry in entries if entry.folds is not None]
         if not stacked:
             return None, None
+        targets, columns = self.targets, self.targets.columns
         by_series = np.stack(stacked)  # (series, K, classes)
-        mean = calibrate(maximum(by_series.mean(axis=1))[None], self.scalers)[0]
-        folds = calibrate(np.stack([maximum(rows) for rows in by_series.swapaxes(0, 1)]), self.scalers)
+        mean = calibrate(maximum(by_series.mean(axis=1), targets)[None], self.scalers, targets)[0]
+        highest = np.stack([maximum(rows, targets) for rows in by_series.swapaxes(0, 1)])
+        folds = calibrate(highest, self.scalers, targets)
         ends = fold_range(folds, mean)
         intervals = (
-            None
-            if ends is None
-            else dict(zip(CLASS_COLUMNS, zip(*map(np.ndarray.tolist, ends), strict=True), strict=True))
+            None if ends is None else dict(zip(columns, zip(*map(np.ndarray.tolist, ends), strict=True), strict=True))
         )
-        return dict(zip(CLASS_COLUMNS, mean.tolist(), strict=True)), intervals
+        return dict(zip(columns, mean.tolist(), strict=True)), intervals
 
 
-def group_studies(series: Sequence[SeriesResult], scalers: Mapping[str, Scaler] | None = None) -> list[StudyResult]:
+def group_studies(
+    series: Sequence[SeriesResult], scalers: Mapping[str, Scaler] | None = None, targets: TargetSet = RSNA_2023
+) -> list[StudyResult]:
     """Put the series of one patient and study together, in the order of their first ones."""
     groups: dict[tuple[str, str], list[SeriesResult]] = {}
     for entry in series:
         groups.setdefault((entry.patient_id, entry.study_id), []).append(entry)
-    return [StudyResult(*ids, tuple(entries), scalers) for ids, entries in groups.items()]
+    return [StudyResult(*ids, tuple(entries), scalers, targets) for ids, entries in groups.items()]
 
 
 def _rounded(values: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from voco2d.inference.settings import ModelSettings, common_metadata
 from voco2d.models.checkpoint import Metadata, newest_weights
 from voco2d.models.classifier import CLASS_SHARES, Classifier, load_graded
 from voco2d.models.feature_distance import FeatureDistance
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.targets import TargetSet
 
 _PIECE_BYTES: Final = 2**20
 
@@ -61,7 +61,7 @@ class TorchRuntime:
         with self._autocast(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
             vectors = self.classifier.slice_features(volume)  # (1, S, D)
             graded = self.classifier.grade_features(vectors)
-        answer = {name: graded[name][0].float().cpu().numpy() for name in TARGETS}
+        answer = {name: graded[name][0].float().cpu().numpy() for name in self.classifier.targets}
         return {**answer, FEATURES: vectors[0].float().mean(dim=0).cpu().numpy()}
 
     def find_evidence(self, slices: Slices) -> Mapping[str, Evidence]:
@@ -85,7 +85,7 @@ def load_models(paths: Sequence[Path], device: str, precision: str) -> Models:
         for file, (classifier, _, distance) in loaded.items()
     ]
     settings = ModelSettings.from_metadata(shared, paths[0])
-    shares = _class_shares([metadata for _, metadata, _ in loaded.values()])
+    shares = _class_shares([metadata for _, metadata, _ in loaded.values()], settings.targets)
     return Models(runtimes, settings, _stored_calibration(paths), shares)
 
 
@@ -126,13 +126,13 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _class_shares(folds: Sequence[Metadata]) -> Mapping[str, float] | None:
+def _class_shares(folds: Sequence[Metadata], targets: TargetSet) -> Mapping[str, float] | None:
     """Average what the folds were trained on; None where one of them doesn't say it, as of earlier versions."""
     told = [metadata.get(CLASS_SHARES) for metadata in folds]
-    known = [shares for shares in told if isinstance(shares, dict) and set(shares) >= set(CLASS_COLUMNS)]
+    known = [shares for shares in told if isinstance(shares, dict) and set(shares) >= set(targets.columns)]
     if len(known) < len(told):
         return None
-    return {column: sum(float(shares[column]) for shares in known) / len(known) for column in CLASS_COLUMNS}
+    return {column: sum(float(shares[column]) for shares in known) / len(known) for column in targets.columns}
 
 
 def _stored_calibration(paths: Sequence[Path]) -> Path | None:

@@ -15,7 +15,7 @@ from voco2d.file_lock import hold
 from voco2d.inference.outcome import failure_reason
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.result_files import RunTimes, hashed_id, report_text, results_text
-from voco2d.inference.result_table import PREDICTION_COLUMNS, prediction_rows
+from voco2d.inference.result_table import prediction_columns, prediction_rows
 from voco2d.inference.watch_ledger import WatchLedger
 from voco2d.logs import wordless
 
@@ -140,7 +140,7 @@ class Watcher:
         _log.warning("entry %s could not be graded: %s", hashed_id(path.name), reason)
 
     def _write_tables(self) -> None:
-        rows = pd.DataFrame(self._ledger.rows(), columns=list(PREDICTION_COLUMNS))
+        rows = pd.DataFrame(self._ledger.rows(), columns=prediction_columns(self._predictor.targets))
         self._write(self._out / "predictions.csv", rows.to_csv(index=False))
         entries = self._ledger.entries().values()
         failed = [(entry.name, entry.reason) for entry in entries if entry.state == "failed"]

@@ -1,4 +1,9 @@
-"""The fine-tuning loss: sample-weighted cross-entropy a target, with the derived any_injury term (DESIGN.md, 2)."""
+"""The fine-tuning loss: sample-weighted cross-entropy a target, with the derived any_injury term (DESIGN.md, 2).
+
+A label of −1 is missing: that sample is not learnt from for that target. A target that no sample of a batch has a label
+of adds 0 to the mean. Ordinal targets are learnt by the log loss of their classes' probabilities, what they are scored
+by too, and not by K − 1 separate binary losses.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voco2d.targets import ANY_INJURY, TARGETS
+from voco2d.targets import RSNA_2023, TargetSet
+
+_MISSING = -1
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,8 @@ class InjuryLossArgs:
     """Settings of `InjuryLoss`.
 
     Args:
-        any_injury: Add the log loss of the derived any_injury target, as the RSNA 2023 score does.
+        any_injury: Add the log loss of the derived any_injury target, as the RSNA 2023 score does; other targets than
+            RSNA's have none.
     """
 
     any_injury: bool = True
@@ -27,11 +35,13 @@ class InjuryLoss(nn.Module):
 
     Args:
         args: Which terms there are.
+        targets: What is graded.
     """
 
-    def __init__(self, args: InjuryLossArgs) -> None:
+    def __init__(self, args: InjuryLossArgs, targets: TargetSet = RSNA_2023) -> None:
         super().__init__()
         self.args = args
+        self.targets = targets
 
     def forward(
         self,
@@ -40,7 +50,7 @@ class InjuryLoss(nn.Module):
         totals: Mapping[str, float] | None = None,
     ) -> Float[Tensor, ""]:
         """Compute the mean of `injury_terms`, whose arguments these are."""
-        terms = injury_terms(logits, labels, self.args.any_injury, totals)
+        terms = injury_terms(logits, labels, self.args.any_injury, totals, self.targets)
         return torch.stack(list(terms.values())).mean()
 
 
@@ -49,41 +59,45 @@ def injury_terms(
     labels: Mapping[str, Int[Tensor, " B"]],
     any_injury: bool = True,
     totals: Mapping[str, float] | None = None,
+    targets: TargetSet = RSNA_2023,
 ) -> dict[str, Float[Tensor, ""]]:
     """Compute each target's sample-weighted cross-entropy, in float32 also under autocast.
 
     Args:
         logits: Target name → (B, number of its classes).
-        labels: Target name → (B) class indices; 0 is healthy.
+        labels: Target name → (B) class indices; 0 is healthy, −1 missing.
         any_injury: Whether to add the derived term.
         totals: `weight_totals` of the batch these are a part of: the terms of all parts sum to those of the batch.
+        targets: What is graded.
 
     Returns:
         Target name → scalar, nats; `any_injury` last where it was asked for.
     """
-    log_probabilities = {name: F.log_softmax(logits[name].float(), dim=1) for name in TARGETS}
+    log_probabilities = {name: F.log_softmax(logits[name].float(), dim=1) for name in targets}
     totals = {} if totals is None else totals
     terms = {
         name: weighted_nll(log_probabilities[name], labels[name], target.weights, totals.get(name))
-        for name, target in TARGETS.items()
+        for name, target in targets.items()
     }
-    if any_injury:
+    if any_injury and targets.derived is not None:
         derived = any_injury_log_probabilities(log_probabilities)
-        total = totals.get(ANY_INJURY.name)
-        terms[ANY_INJURY.name] = weighted_nll(derived, any_injured(labels), ANY_INJURY.weights, total)
+        total = totals.get(targets.derived.name)
+        injured = any_injured(labels, targets)
+        terms[targets.derived.name] = weighted_nll(derived, injured, targets.derived.weights, total)
     return terms
 
 
-def weight_totals(labels: Mapping[str, Int[Tensor, " B"]]) -> dict[str, float]:
-    """Sum the sample weights of a batch, target name → sum; any_injury is one of them."""
-    sums = {name: _weights(labels[name], target.weights).sum() for name, target in TARGETS.items()}
-    sums[ANY_INJURY.name] = _weights(any_injured(labels), ANY_INJURY.weights).sum()
+def weight_totals(labels: Mapping[str, Int[Tensor, " B"]], targets: TargetSet = RSNA_2023) -> dict[str, float]:
+    """Sum the sample weights of a batch, target name → sum; the derived target is one of them."""
+    sums = {name: _weights(labels[name], target.weights).sum() for name, target in targets.items()}
+    if targets.derived is not None:
+        sums[targets.derived.name] = _weights(any_injured(labels, targets), targets.derived.weights).sum()
     return {name: float(total) for name, total in sums.items()}
 
 
-def any_injured(labels: Mapping[str, Int[Tensor, " B"]]) -> Int[Tensor, " B"]:
+def any_injured(labels: Mapping[str, Int[Tensor, " B"]], targets: TargetSet = RSNA_2023) -> Int[Tensor, " B"]:
     """Return 1 for each sample that any target is injured in, else 0."""
-    return torch.stack([labels[name] > 0 for name in TARGETS]).any(dim=0).long()
+    return torch.stack([labels[name] > 0 for name in targets]).any(dim=0).long()
 
 
 def weighted_nll(
@@ -99,14 +113,16 @@ def weighted_nll(
 
     Args:
         log_probabilities: (B, classes) natural logarithms.
-        labels: (B) class indices.
+        labels: (B) class indices, −1 where missing.
         weights: One weight a class.
         total: What the sum is divided by; the sum of the weights of these samples by default.
     """
     by_class = log_probabilities.new_tensor(weights)
-    if total is None:
+    if total is None and (labels >= 0).all() and min(weights) > 0:
         return F.nll_loss(log_probabilities, labels, weight=by_class)
-    return F.nll_loss(log_probabilities, labels, weight=by_class, reduction="sum") / total
+    total = float(_weights(labels, weights).sum()) if total is None else total
+    summed = F.nll_loss(log_probabilities, labels, weight=by_class, reduction="sum", ignore_index=_MISSING)
+    return summed / total if total > 0 else summed  # nothing is known then, and the sum is 0
 
 
 def any_injury_log_probabilities(log_probabilities: Mapping[str, Float[Tensor, "B _"]]) -> Float[Tensor, "B 2"]:
@@ -124,4 +140,5 @@ def any_injury_log_probabilities(log_probabilities: Mapping[str, Float[Tensor, "
 
 
 def _weights(labels: Int[Tensor, " B"], weights: Sequence[float]) -> Float[Tensor, " B"]:
-    return torch.tensor(weights, device=labels.device)[labels]
+    by_class = torch.tensor(weights, device=labels.device)
+    return by_class[labels.clamp(min=0)] * (labels != _MISSING)

@@ -1,4 +1,4 @@
-"""The injury classifier: a 2D backbone a slice, an aggregator over the slices, one linear head a target."""
+"""The injury classifier: a 2D backbone a slice, an aggregator over the slices, one head a target."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ from voco2d.models.aggregators import AggregatorArgs, build_aggregator
 from voco2d.models.backbones import build_backbone
 from voco2d.models.checkpoint import Metadata, read_weights
 from voco2d.models.feature_distance import PREFIX, FeatureDistance
+from voco2d.models.ordinal_head import OrdinalHead
 from voco2d.models.pooling import POOLINGS, check_pooling
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.target_block import told_targets
+from voco2d.targets import RSNA_2023, Target, TargetSet
 
 CLASSIFIER_KIND = "classifier"
 """What the metadata of a classifier's weights have as their `kind`."""
@@ -63,27 +65,28 @@ class ClassifierArgs:
 
 
 class Classifier(nn.Module):
-    """Grades every target of `targets.TARGETS` from the slices of a volume.
+    """Grades every target from the slices of a volume.
 
     Its backbone is laid out channels-last, which nearly halves the time of a step on CPUs.
 
     Args:
         args: Architecture.
         imagenet: Whether the backbone starts from timm's pretrained weights.
+        targets: What is graded; binary and multiclass targets have a linear head, ordinal ones an `OrdinalHead`.
     """
 
-    def __init__(self, args: ClassifierArgs, imagenet: bool = False) -> None:
+    def __init__(self, args: ClassifierArgs, imagenet: bool = False, targets: TargetSet = RSNA_2023) -> None:
         super().__init__()
         self.args = args
+        self.targets = targets
         backbone = build_backbone(args.backbone, in_chans=args.in_chans, imagenet=imagenet)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.pooling = POOLINGS[args.pooling]()
         settings = AggregatorArgs(args.hidden, args.bidirectional, args.layers)
         self.aggregator = build_aggregator(args.aggregator, self.pooling.copies * _num_features(backbone), settings)
         self.dropout = nn.Dropout(args.dropout)
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(self.aggregator.num_features, len(target.classes)) for name, target in TARGETS.items()}
-        )
+        width = self.aggregator.num_features
+        self.heads = nn.ModuleDict({_key(name): _build_head(target, width) for name, target in targets.items()})
         if args.slice_targets:
             self.slice_head = nn.Linear(self.aggregator.num_features, len(args.slice_targets))
 
@@ -103,10 +106,14 @@ class Classifier(nn.Module):
         """Grade volumes by what `slice_features` gave; the result is that of `forward`."""
         states = self.aggregator.states(vectors)
         features = self.dropout(self.aggregator.reduce(states))
-        logits = {name: head(features) for name, head in self.heads.items()}
+        logits = {name: self.head(name)(features) for name in self.targets}
         if self.args.slice_targets:
             logits[SLICE_LOGITS] = self.slice_head(states)
         return logits
+
+    def head(self, target: str) -> nn.Module:
+        """Return the head of a target."""
+        return self.heads[_key(target)]
 
     def slice_features(self, volumes: Float[Tensor, "B S C H W"]) -> Float[Tensor, "B S D"]:
         """Pool the backbone's feature map of each slice in-plane; the argument is that of `forward`."""
@@ -116,10 +123,12 @@ class Classifier(nn.Module):
         return rearrange(vectors, "(b s) d -> b s d", b=volumes.shape[0])
 
 
-def class_probabilities(logits: Mapping[str, Float[Tensor, "B ..."]]) -> Float[Tensor, "B classes"]:
-    """Turn logits into probabilities in the order of `targets.CLASS_COLUMNS`; each target's classes sum to 1."""
-    columns = torch.cat([logits[name].double().softmax(dim=1) for name in TARGETS], dim=1)
-    assert columns.shape[1] == len(CLASS_COLUMNS)
+def class_probabilities(
+    logits: Mapping[str, Float[Tensor, "B ..."]], targets: TargetSet = RSNA_2023
+) -> Float[Tensor, "B classes"]:
+    """Turn logits into probabilities in the order of `TargetSet.columns`; each target's classes sum to 1."""
+    columns = torch.cat([logits[name].double().softmax(dim=1) for name in targets], dim=1)
+    assert columns.shape[1] == len(targets.columns)
     return columns
 
 
@@ -133,7 +142,7 @@ def load_classifier(path: Path) -> tuple[Classifier, Metadata]:
         The classifier on the CPU, and the file's metadata.
 
     Raises:
-        CheckpointError: The file is missing or damaged, holds something else, or grades other targets.
+        CheckpointError: The file is missing or damaged, holds something else, or tells no known targets.
     """
     classifier, metadata, _ = load_graded(path)
     return classifier, metadata
@@ -147,12 +156,14 @@ def load_graded(path: Path) -> tuple[Classifier, Metadata, FeatureDistance | Non
             f"{path}: not a classifier but a {metadata.get('kind', 'nameless')} checkpoint; "
             "train one from it: voco2d finetune STORE --labels CSV --init PATH --out RUN"
         )
-    targets = {name: list(target.classes) for name, target in TARGETS.items()}
-    if metadata.get("targets") != targets:
-        raise CheckpointError(f"{path}: grades {metadata.get('targets')}, not {targets}; use the version that wrote it")
+    try:
+        targets = told_targets(metadata.get("targets"))
+    except ConfigError as error:
+        told = f"{path}: grades {metadata.get('targets')}, which this version doesn't know"
+        raise CheckpointError(f"{told} ({error}); use the version that wrote it") from error
     network = {name: tensor for name, tensor in state.items() if not name.startswith(PREFIX)}
     try:
-        classifier = Classifier(from_tree(ClassifierArgs, metadata["classifier"]))
+        classifier = Classifier(from_tree(ClassifierArgs, metadata["classifier"]), targets=targets)
         classifier.load_state_dict(network, strict=True)
         beside = {name: tensor.numpy() for name, tensor in state.items() if name not in network}
         distance = FeatureDistance.from_arrays(beside)
@@ -160,6 +171,16 @@ def load_graded(path: Path) -> tuple[Classifier, Metadata, FeatureDistance | Non
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: doesn't fit its own description ({reason}); train it again") from error
     return classifier.eval(), metadata, distance
+
+
+def _key(target: str) -> str:
+    """Name a head; some names, such as type, are attributes of every module."""
+    return f"{target}-" if hasattr(nn.ModuleDict, target) else target
+
+
+def _build_head(target: Target, features: int) -> nn.Module:
+    classes = len(target.classes)
+    return OrdinalHead(features, classes) if target.kind == "ordinal" else nn.Linear(features, classes)
 
 
 def _num_features(backbone: nn.Module) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from voco2d.inference.results import NOTICE, StudyResult
-from voco2d.targets import TARGETS
+from voco2d.targets import Target
 from voco2d.version import VERSION
 
 _A4_INCHES: Final = (8.27, 11.69)
@@ -20,7 +20,8 @@ def result_page(result: StudyResult) -> bytes:
         result: The answer.
     """
     figure = Figure(figsize=_A4_INCHES)
-    figure.text(0.08, 0.94, "Abdominal trauma CT, graded by an algorithm", size=16, weight="bold")
+    what = "Abdominal trauma CT" if result.targets.is_rsna else "CT"
+    figure.text(0.08, 0.94, f"{what}, graded by an algorithm", size=16, weight="bold")
     figure.text(0.08, 0.915, f"voco2d {VERSION}. {NOTICE} Not for diagnosis.", size=10, color="#a00000")
     figure.text(0.08, 0.885, f"Status: {result.status.replace('_', ' ')}", size=11)
     if result.reason:
@@ -33,9 +34,15 @@ def result_page(result: StudyResult) -> bytes:
     return file.getvalue()
 
 
+def _shown(target: Target, result: StudyResult) -> tuple[str, ...]:
+    """List the classes that have a bar: all but the first, and that too where the first is one like the others."""
+    every = target.kind == "multiclass" and not result.targets.is_rsna
+    return target.classes if every else target.classes[1:]
+
+
 def _draw_bars(figure: Figure, result: StudyResult) -> None:
     probabilities, intervals = result.probabilities or {}, result.intervals or {}
-    columns = [(target.name, grade) for target in TARGETS.values() for grade in target.classes[1:]]
+    columns = [(target.name, grade) for target in result.targets.values() for grade in _shown(target, result)]
     axes = figure.add_axes((0.3, 0.3, 0.6, 0.46))
     for row, (target, grade) in enumerate(columns):
         column = f"{target}_{grade}"

@@ -1,6 +1,11 @@
-"""Writes an answer as a Comprehensive 3D SR by TID 1500 Measurement Report (DICOM PS3.16)."""
+"""Writes an answer as a Comprehensive 3D SR by TID 1500 Measurement Report (DICOM PS3.16).
+
+Injuries are coded by SNOMED CT. What other targets are called is the user's: their names and classes become codes of a
+private scheme, without a site.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from pydicom.dataset import Dataset
@@ -10,7 +15,7 @@ from pydicom.sr.coding import Code
 from voco2d.extras import require
 from voco2d.inference.results import NOTICE, StudyResult
 from voco2d.service.study_files import KeySlice, StudyFiles
-from voco2d.targets import TARGETS
+from voco2d.targets import Target
 from voco2d.version import VERSION
 
 if TYPE_CHECKING:
@@ -41,6 +46,9 @@ _NO_UNIT = Code("1", "UCUM", "no units")
 _ENDS = (Code("255605001", "SCT", "Minimum"), Code("56851009", "SCT", "Maximum"))
 _NOT_ASSESSED = Code("not-assessed", SCHEME, "Not assessed by algorithm")
 _CAUSE = Code("cause", SCHEME, "Cause")
+_CLASS = Code("class", SCHEME, "Class")
+_LONGEST_VALUE, _LONGEST_MEANING = 16, 64
+"""Characters of a code value (SH) and of its meaning (LO)."""
 
 
 def structured_report(
@@ -48,9 +56,9 @@ def structured_report(
 ) -> Dataset:
     """Write an answer as a structured report of the same study.
 
-    It has a group a class other than healthy: what was looked for (finding type, site, severity), its probability
-    with the lowest and highest of several networks, and the key slices. A study that was not assessed has one group
-    that says so and names the gates.
+    It has a group a class other than the first, or a group every class of multiclass targets that are not RSNA's: what
+    was looked for (finding type, site, severity), its probability with the lowest and highest of several networks, and
+    the key slices. A study that was not assessed has one group that says so and names the gates.
 
     Args:
         result: The answer.
@@ -114,22 +122,38 @@ def _findings(
     sr: Any, result: StudyResult, files: StudyFiles, key_slices: Sequence[KeySlice], algorithm: Any
 ) -> "Iterator[MeasurementsAndQualitativeEvaluations]":
     probabilities, intervals = result.probabilities or {}, result.intervals or {}
-    for target in TARGETS.values():
+    rsna = result.targets.is_rsna
+    for target in result.targets.values():
         images = [_image(sr, files, entry.instance, entry.frame) for entry in key_slices if entry.target == target.name]
-        for grade, column in zip(target.classes[1:], target.columns[1:], strict=True):
+        first = 0 if target.kind == "multiclass" and not rsna else 1
+        for grade, column in list(zip(target.classes, target.columns, strict=True))[first:]:
             measurements = [_probability(sr, probabilities[column])]
             for kind, end in zip(_ENDS, intervals.get(column, ()), strict=False):
                 measurements.append(_probability(sr, end, kind))
-            severity = [sr.QualitativeEvaluation(_SEVERITY, _GRADES[grade])] if grade in _GRADES else None
+            finding, site, kind_of = _coded(target, grade) if rsna else (_private(target.name), None, _private(grade))
+            name = _SEVERITY if rsna else _CLASS
+            evaluations = None if kind_of is None else [sr.QualitativeEvaluation(name, kind_of)]
             yield sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=sr.TrackingIdentifier(uid=files.uid(column), identifier=column),
-                finding_type=_BLEEDING if target.name == "extravasation" else _INJURY,
-                finding_sites=[sr.FindingSite(_SITES[target.name])],
+                finding_type=finding,
+                finding_sites=None if site is None else [sr.FindingSite(site)],
                 algorithm_id=algorithm,
                 measurements=measurements,
-                qualitative_evaluations=severity,
+                qualitative_evaluations=evaluations,
                 source_images=images or None,
             )
+
+
+def _coded(target: Target, grade: str) -> tuple[Code, Code, Code | None]:
+    """Return finding, site and severity of a class of RSNA's."""
+    finding = _BLEEDING if target.name == "extravasation" else _INJURY
+    return finding, _SITES[target.name], _GRADES.get(grade)
+
+
+def _private(name: str) -> Code:
+    """Code a name of the user's; one that is too long for a value is told apart by its digest."""
+    value = name if len(name) <= _LONGEST_VALUE else blake2b(name.encode(), digest_size=8).hexdigest()
+    return Code(value, SCHEME, name.replace("_", " ")[:_LONGEST_MEANING])
 
 
 def _refusal(sr: Any, result: StudyResult, files: StudyFiles, algorithm: Any) -> Any:

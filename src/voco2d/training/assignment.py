@@ -62,15 +62,15 @@ def assign(
         if folds is not None or args.fold is not None or args.run_folds is not None:
             raise ConfigError("splits: one model on a fixed split has no folds; leave folds, fold and run_folds out")
         return _assign_splits(args, index, labels, splits)
-    cohort = join_labels(index, labels)
+    cohort = join_labels(index, labels, args.target_set)
     if folds is None:
-        used = make_folds(cohort.labels, args.folds, args.seed)
+        used = make_folds(cohort.labels, args.folds, args.seed, args.target_set)
     else:
         used = adopt_folds(folds, cohort.labels, "the cohort's folds")
     numbers = range(args.run_folds or args.folds) if args.fold is None else [args.fold]
     return Assignment(
         cohort=cohort,
-        parts=fold_parts(used, cohort.labels, numbers, args.fraction, args.seed),
+        parts=fold_parts(used, cohort.labels, numbers, args.fraction, args.seed, args.target_set),
         held_out={str(patient): int(number) for patient, number in used.items()},
         tables={FOLDS_NAME: used.reset_index().to_csv(index=False), LABELS_NAME: cohort.labels.to_csv(index=False)},
     )
@@ -79,8 +79,8 @@ def assign(
 def _assign_splits(
     args: FinetuneArgs, index: pd.DataFrame, labels: pd.DataFrame, splits: Mapping[str, str]
 ) -> Assignment:
-    cohort, kept = join_splits(index, labels, splits)
-    part = split_part(kept, cohort.labels, args.fraction, args.seed)
+    cohort, kept = join_splits(index, labels, splits, args.target_set)
+    part = split_part(kept, cohort.labels, args.fraction, args.seed, args.target_set)
     rows = [(patient, split, int(split != "train" or patient in part.train)) for patient, split in sorted(kept.items())]
     table = pd.DataFrame(rows, columns=["patient_id", "split", "used"])
     return Assignment(

@@ -62,7 +62,7 @@ def finetune(
 
     Args:
         store: Made by `voco2d prepare`.
-        labels: CSV as RSNA 2023's `train.csv`.
+        labels: CSV as RSNA 2023's `train.csv`, or with the columns of `args.targets`.
         init: `random`, `imagenet`, or a checkpoint's path.
         out: The run folder.
         args: Settings; the defaults when None.
@@ -86,7 +86,7 @@ def finetune(
     start = read_initialisation(init, args.backbone, args.readout.channels)
     args = replace(args, backbone=start.backbone)
     start.compare(args.readout.window, to_tree(volumes.preprocess_args))
-    assignment = assign(args, volumes.index, read_labels(labels), folds, splits)
+    assignment = assign(args, volumes.index, read_labels(labels, args.target_set), folds, splits)
     refuse_seen(start, assignment.parts, args.transductive)
     cohort = assignment.cohort
     known = read_slice_labels(volumes.index, volumes.preprocess_args, cohort, slice_labels, slice_organs)
@@ -120,7 +120,9 @@ def _train_and_grade(
     if fabric.device.type == "cpu":
         keep_freed_memory()
     args = plans[0].args
-    finished = _train_folds(plans, start, fabric, dataset, run, read_finished(run, assignment.held_out))
+    finished = _train_folds(
+        plans, start, fabric, dataset, run, read_finished(run, assignment.held_out, args.target_set)
+    )
     tested = _test(plans, fabric, dataset, run)
     graded = {patient for patient, number in assignment.held_out.items() if number in finished} | set(tested)
     about = {
@@ -130,8 +132,8 @@ def _train_and_grade(
         "select": args.select,
         "test_flips": list(args.test_flips),
     }
-    write_scores(run, finished, dataset.cohort.labels, about)
-    write_calibration(run, pd.concat(finished.values(), ignore_index=True), dataset.cohort.labels)
+    write_scores(run, finished, dataset.cohort.labels, about, args.target_set)
+    write_calibration(run, pd.concat(finished.values(), ignore_index=True), dataset.cohort.labels, args.target_set)
     describe_tables(run, about)
 
 
@@ -166,7 +168,7 @@ def _test(plans: Sequence[FoldPlan], fabric: Fabric, dataset: ClassifyDataset, r
     for plan in tested:
         model, _ = load_classifier(weights_path(run.path, plan.number))
         graded, args = fabric.setup_module(model), plan.args
-        logits = predict_rows(graded, fabric, dataset, plan.test, args.batch_size, args.test_flips)
-        table = prediction_table(dataset.cohort, plan.test, class_probabilities(logits).numpy())
+        logits = predict_rows(graded, fabric, dataset, plan.test, args.batch_size, args.test_flips, args.target_set)
+        table = prediction_table(dataset.cohort, plan.test, class_probabilities(logits, args.target_set).numpy())
         write_text(run.path / TEST_NAME, table.to_csv(index=False))
     return [patient for plan in tested for patient in dataset.cohort.series["patient_id"].iloc[plan.test].unique()]

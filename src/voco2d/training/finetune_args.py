@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from voco2d.config import Tree
 from voco2d.data.augment import AugmentArgs
@@ -13,6 +14,8 @@ from voco2d.models.aggregators import AGGREGATORS
 from voco2d.models.flip_average import check_flips
 from voco2d.models.pooling import check_pooling
 from voco2d.preprocessing.readout import ReadoutArgs
+from voco2d.target_block import parse_targets
+from voco2d.targets import TargetSet
 from voco2d.training.optim import OptimArgs
 from voco2d.training.selection import Select
 from voco2d.training.tuning import TuningArgs
@@ -32,6 +35,8 @@ class FinetuneArgs:
     """Settings of `finetune`.
 
     Args:
+        targets: What is graded, name → `kind` (binary, ordinal or multiclass), `classes` and maybe `weights`, see
+            docs/how-to/other-targets.md; by default RSNA 2023's five.
         backbone: timm name; by default the checkpoint's, or efficientnet_b0 where there is no checkpoint.
         pooling: How a slice's feature map becomes a vector: avg, max, gem, or both (average and maximum).
         aggregator: How slices become one vector: lstm, gru, transformer, attention, mean or max.
@@ -46,7 +51,8 @@ class FinetuneArgs:
         ema: Share of itself that a moving average of the weights keeps in a step; it is the average that is validated
             and saved then. 0 takes the weights as they are.
         sampling: An epoch takes each series once (`shuffle`), or draws rare classes more often (`balanced`).
-        select: Keep the epoch of the lowest validation RSNA score (`rsna`), of the lowest `loss`, or the `last`.
+        select: Keep the epoch of the lowest validation score, the mean of the targets' sample-weighted log losses
+            (`score`, or `rsna`, which is what it is for RSNA's targets), of the lowest `loss`, or the `last`.
         patience: Stop a fold when its validation loss has not fallen for so many epochs; 0 never does.
         test_flips: Average over mirror images when grading: any of depth, height and width.
         folds: Parts the patients are split into.
@@ -68,6 +74,7 @@ class FinetuneArgs:
         slice_loss: The loss on single slices, where slice labels are given.
     """
 
+    targets: dict[str, Any] | None = None
     backbone: str | None = None
     pooling: str = "avg"
     aggregator: str = "lstm"
@@ -102,6 +109,7 @@ class FinetuneArgs:
 
     def __post_init__(self) -> None:
         """Refuse values that can't run."""
+        parse_targets(self.targets)
         lowest = {"epochs": 1, "batch_size": 1, "accumulate": 1, "hidden": 1, "layers": 1, "patience": 0}
         for name, low in {**lowest, "preload_mb": 0}.items():
             if getattr(self, name) < low:
@@ -121,6 +129,11 @@ class FinetuneArgs:
             raise ConfigError(f"aggregator={self.aggregator} is not known; choose {', '.join(AGGREGATORS)}")
         check_pooling(self.pooling)
         check_flips(self.test_flips)
+
+    @property
+    def target_set(self) -> TargetSet:
+        """What is graded."""
+        return parse_targets(self.targets)
 
 
 PRESETS: Mapping[str, Tree] = {

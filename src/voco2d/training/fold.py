@@ -19,12 +19,17 @@ from voco2d.losses.injury import InjuryLoss
 from voco2d.models.checkpoint import save_weights
 from voco2d.models.classifier import class_probabilities
 from voco2d.progress import Progress
-from voco2d.targets import CLASS_COLUMNS
 from voco2d.training.fold_plan import FoldPlan
 from voco2d.training.fold_step import FoldStep, predict_rows
 from voco2d.training.gate_fit import add_feature_distance
 from voco2d.training.initialisation import Initialisation
-from voco2d.training.out_of_fold import patient_scores, prediction_table, weights_path
+from voco2d.training.out_of_fold import (
+    known_mean,
+    patient_scores,
+    prediction_table,
+    validation_key,
+    weights_path,
+)
 from voco2d.training.pretrain_checkpoint import load_tensors, save_tensors
 from voco2d.training.run_dir import RunDir
 from voco2d.training.selection import Selection
@@ -49,6 +54,7 @@ class FoldTraining:
         self, plan: FoldPlan, start: Initialisation, fabric: Fabric, dataset: ClassifyDataset, run: RunDir
     ) -> None:
         self._plan = plan
+        self._targets = plan.args.target_set
         self._fabric = fabric
         self._dataset = dataset
         self._run = run
@@ -79,7 +85,7 @@ class FoldTraining:
         while self._epoch < self._plan.args.epochs and not self._selection.stops:
             begun = time.monotonic()
             train_loss = self._train_epoch(progress)
-            val_loss, val_rsna = self._validate()
+            val_loss, val_score = self._validate()
             self._epoch += 1
             self._run.log(
                 {
@@ -87,7 +93,7 @@ class FoldTraining:
                     "epoch": self._epoch,
                     "train_loss": train_loss,
                     "val_loss": val_loss,
-                    "val_rsna": val_rsna,
+                    validation_key(self._targets): val_score,
                     "lr": float(self._schedule.get_last_lr()[0]),
                     "seconds": time.monotonic() - begun,
                 }
@@ -148,25 +154,25 @@ class FoldTraining:
         return total / len(plan.train)
 
     def _validate(self) -> tuple[float | None, float | None]:
-        """Return loss and RSNA score on the held-out patients; without any, keep the last epoch."""
+        """Return loss and score on the held-out patients; without any, keep the last epoch."""
         plan, args = self._plan, self._plan.args
         if len(plan.held_out) == 0:
             if self._epoch + 1 == args.epochs:
-                self._selection.offer(self._epoch + 1, 0.0, 0.0, torch.empty(0, len(CLASS_COLUMNS)))
+                self._selection.offer(self._epoch + 1, 0.0, 0.0, torch.empty(0, len(self._targets.columns)))
                 self._save_best({})
             return None, None
         logits = predict_rows(
-            self._graded, self._fabric, self._dataset, plan.held_out, args.batch_size, args.test_flips
+            self._graded, self._fabric, self._dataset, plan.held_out, args.batch_size, args.test_flips, self._targets
         )
-        loss, probabilities = self._validation_loss(logits), class_probabilities(logits)
+        loss, probabilities = self._validation_loss(logits), class_probabilities(logits, self._targets)
         table = prediction_table(self._dataset.cohort, plan.held_out, probabilities.numpy())
-        score = patient_scores(table, self._dataset.cohort.labels)["mean"]
+        score = known_mean(patient_scores(table, self._dataset.cohort.labels, self._targets))
         if self._selection.offer(self._epoch + 1, score, loss, probabilities):
-            self._save_best({"val_rsna": score})
+            self._save_best({validation_key(self._targets): score})
         return loss, score
 
     def _validation_loss(self, logits: Mapping[str, Float[Tensor, "n _"]]) -> float:
-        loss = float(InjuryLoss(self._plan.args.loss)(logits, self._dataset.labels(self._plan.held_out)))
+        loss = float(InjuryLoss(self._plan.args.loss, self._targets)(logits, self._dataset.labels(self._plan.held_out)))
         bad = [name for name, values in logits.items() if not values.isfinite().all()]
         if bad or not np.isfinite(loss):
             told = f"the output for {', '.join(bad)}" if bad else "the loss"

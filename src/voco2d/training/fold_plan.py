@@ -16,7 +16,7 @@ from voco2d.errors import ConfigError
 from voco2d.models.classifier import CLASS_SHARES, CLASSIFIER_KIND, Classifier, ClassifierArgs
 from voco2d.models.fast_cpu import accelerate_cpu
 from voco2d.store.settings import StoreSettings
-from voco2d.targets import CLASS_COLUMNS, TARGETS
+from voco2d.target_block import described_targets
 from voco2d.training.finetune_args import FinetuneArgs
 from voco2d.training.initialisation import Initialisation
 from voco2d.training.optim import build_optimizer, build_schedule
@@ -60,7 +60,7 @@ class FoldPlan:
             CheckpointError: The backbone of `start` is another one.
         """
         optim = self.args.optim
-        model = Classifier(self.classifier)
+        model = Classifier(self.classifier, targets=self.args.target_set)
         start.apply(model.backbone)
         if self.args.fast_cpu:
             accelerate_cpu(model.backbone)
@@ -100,7 +100,7 @@ def plan_fold(
         "read": to_tree(settings.read),
         "readout": to_tree(args.readout),
         "test_flips": list(args.test_flips),
-        "targets": {name: list(target.classes) for name, target in TARGETS.items()},
+        "targets": described_targets(args.target_set),
         "init": start.origin,
         "fraction": args.fraction,
         CLASS_SHARES: _class_shares(cohort, part.train),
@@ -118,9 +118,10 @@ def plan_fold(
 
 
 def _class_shares(cohort: Cohort, patients: Collection[str]) -> dict[str, float]:
-    """Return the share of each class among patients, what a prediction is compared with."""
+    """Return the share of each class among patients who have a label, what a prediction is compared with."""
     rows = cohort.labels[cohort.labels["patient_id"].isin(list(patients))]
-    return {column: round(float(rows[column].mean()), 6) for column in CLASS_COLUMNS}
+    means = rows[list(cohort.targets.columns)].mean().fillna(0)
+    return {str(column): round(float(share), 6) for column, share in means.items()}
 
 
 def _classifier_args(args: FinetuneArgs, slice_targets: Sequence[str]) -> ClassifierArgs:

@@ -15,6 +15,7 @@ from voco2d.losses.injury import InjuryLoss, injury_terms, weight_totals
 from voco2d.losses.slices import known_slices, slice_loss
 from voco2d.models.classifier import SLICE_LOGITS
 from voco2d.models.flip_average import flip_averaged
+from voco2d.targets import RSNA_2023, TargetSet
 from voco2d.training.fold_plan import FoldPlan
 
 
@@ -36,7 +37,8 @@ class FoldStep:
         self._fabric = fabric
         self._model = model
         self._optimizer = optimizer
-        self._loss = InjuryLoss(plan.args.loss)
+        self._targets = plan.args.target_set
+        self._loss = InjuryLoss(plan.args.loss, self._targets)
 
     def take(self, dataset: ClassifyDataset, batch: Batch, where: str) -> float:
         """Take a step on a batch and return its loss.
@@ -49,7 +51,7 @@ class FoldStep:
         Raises:
             NonFiniteLossError: The loss is NaN or infinite.
         """
-        totals, known = weight_totals(batch.labels), known_slices(batch.slices)
+        totals, known = weight_totals(batch.labels, self._targets), known_slices(batch.slices)
         self._optimizer.zero_grad()
         value = 0.0
         for part in batch.parts(self._args.accumulate):
@@ -72,7 +74,7 @@ class FoldStep:
         return value
 
     def _refuse(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], where: str) -> None:
-        terms = injury_terms(logits, labels, self._args.loss.any_injury)
+        terms = injury_terms(logits, labels, self._args.loss.any_injury, targets=self._targets)
         told = ", ".join(f"{name} {float(term.detach()):.3g}" for name, term in terms.items())
         raise NonFiniteLossError(f"{where}: the loss is not finite ({told}); lower optim.lr, or set precision=fp32")
 
@@ -85,6 +87,7 @@ def predict_rows(
     rows: Int64[np.ndarray, " n"],
     batch_size: int,
     flips: Sequence[str] = (),
+    targets: TargetSet = RSNA_2023,
 ) -> dict[str, Float[Tensor, "n _"]]:
     """Grade some series.
 
@@ -95,13 +98,14 @@ def predict_rows(
         rows: Rows of `Cohort.series`, at least one.
         batch_size: Volumes at a time.
         flips: Mirror images whose grades are averaged with those of the volume, as for `flip_averaged`.
+        targets: What is graded.
 
     Returns:
         Target name → logits on the CPU, float32.
     """
     model.eval()
     graded = [
-        flip_averaged(model, dataset.inputs(batch, fabric.device)[0], flips)
+        flip_averaged(model, dataset.inputs(batch, fabric.device)[0], flips, targets)
         for batch in dataset.batches(rows, batch_size)
     ]
     return {name: torch.cat([logits[name].cpu() for logits in graded]) for name in graded[0]}

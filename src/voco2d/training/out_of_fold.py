@@ -12,9 +12,9 @@ from jaxtyping import Float, Int64
 
 from voco2d.data.cohort import Cohort
 from voco2d.evaluation.pairing import pair
-from voco2d.evaluation.rsna_score import rsna_organs, rsna_parts
+from voco2d.evaluation.rsna_score import rsna_organs, score_name, score_parts
 from voco2d.models.checkpoint import read_weights
-from voco2d.targets import CLASS_COLUMNS
+from voco2d.targets import RSNA_2023, TargetSet
 from voco2d.training.run_dir import RunDir, write_text
 
 PREDICTIONS_NAME = "oof_predictions.csv"
@@ -37,31 +37,43 @@ def prediction_table(
     Args:
         cohort: Gives the ids.
         rows: Rows of `Cohort.series`.
-        probabilities: In the order of `targets.CLASS_COLUMNS`.
+        probabilities: In the order of `TargetSet.columns` of the cohort's targets.
     """
     ids = cohort.series.loc[rows, ["patient_id", "series_id"]].reset_index(drop=True)
-    return pd.concat([ids, pd.DataFrame(probabilities, columns=list(CLASS_COLUMNS))], axis=1)
+    return pd.concat([ids, pd.DataFrame(probabilities, columns=list(cohort.targets.columns))], axis=1)
 
 
-def patient_scores(predictions: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
-    """Compute the RSNA score and its parts, a patient at a time: the maximum over series, renormalised."""
-    return rsna_parts(pair(predictions, labels, aggregate="max"))
+def patient_scores(predictions: pd.DataFrame, labels: pd.DataFrame, targets: TargetSet = RSNA_2023) -> dict[str, float]:
+    """Compute the score and its parts, a patient at a time: the maximum over series, renormalised."""
+    return score_parts(pair(predictions, labels, "max", targets))
 
 
-def read_finished(run: RunDir, held_out: Mapping[str, int]) -> dict[int, pd.DataFrame]:
+def known_mean(parts: Mapping[str, float]) -> float:
+    """Average the parts of a score that are defined: a fold may lack every label of a target."""
+    known = [value for name, value in parts.items() if name != "mean" and not np.isnan(value)]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def validation_key(targets: TargetSet) -> str:
+    """Name the validation score in logs and weights: `val_rsna`, or `val_score` for other targets than RSNA's."""
+    return f"val_{score_name(targets)}"
+
+
+def read_finished(run: RunDir, held_out: Mapping[str, int], targets: TargetSet = RSNA_2023) -> dict[int, pd.DataFrame]:
     """Return the out-of-fold predictions of the folds that an earlier part of the run has finished.
 
     Args:
         run: The run.
         held_out: Patient → the fold that validates on them.
+        targets: What is graded.
     """
     path = run.path / PREDICTIONS_NAME
     if not held_out and weights_path(run.path, 0).is_file():  # written once, by the last epoch
-        return {0: pd.DataFrame(columns=["patient_id", "series_id", *CLASS_COLUMNS])}
+        return {0: pd.DataFrame(columns=["patient_id", "series_id", *targets.columns])}
     if not path.is_file():
         return {}
     # as text first: pandas' own parser may miss the last digit of a float
-    table = pd.read_csv(path, dtype=str, keep_default_na=False).astype(dict.fromkeys(CLASS_COLUMNS, float))
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).astype(dict.fromkeys(targets.columns, float))
     numbers = table["patient_id"].map(dict(held_out))
     return {
         int(number): rows.reset_index(drop=True)
@@ -91,7 +103,11 @@ def describe_tables(run: RunDir, about: dict[str, Any]) -> None:
 
 
 def write_scores(
-    run: RunDir, finished: dict[int, pd.DataFrame], labels: pd.DataFrame, about: dict[str, Any]
+    run: RunDir,
+    finished: dict[int, pd.DataFrame],
+    labels: pd.DataFrame,
+    about: dict[str, Any],
+    targets: TargetSet = RSNA_2023,
 ) -> dict[str, Any]:
     """Score the out-of-fold table and each fold, and write `scores.json`.
 
@@ -100,23 +116,30 @@ def write_scores(
         finished: Fold → its out-of-fold predictions.
         labels: One row a patient.
         about: Further entries, such as how the backbones started.
+        targets: What is graded.
     """
     table = write_predictions(run, finished)
-    parts = patient_scores(table, labels) if len(table) else None
+    parts = patient_scores(table, labels, targets) if len(table) else None
+    name = score_name(targets)
     scores = {
         **about,
         "patients": int(table["patient_id"].nunique()),
         "series": len(table),
-        "rsna": parts,
-        "rsna_organs": None if parts is None else rsna_organs(parts),
-        "folds": [_fold_summary(run.path, fold) for fold in sorted(finished)],
+        name: None if parts is None else {key: None if np.isnan(value) else value for key, value in parts.items()},
+        **({"rsna_organs": None if parts is None else rsna_organs(parts)} if targets.is_rsna else {}),
+        "folds": [_fold_summary(run.path, fold, validation_key(targets)) for fold in sorted(finished)],
     }
     write_text(run.path / SCORES_NAME, json.dumps(scores, indent=2, allow_nan=False) + "\n")
     if parts is not None:
-        _log.info("out-of-fold RSNA score %.4f on %d patients", parts["mean"], scores["patients"])
+        title = "RSNA score" if targets.is_rsna else "score"
+        _log.info("out-of-fold %s %.4f on %d patients", title, parts["mean"], scores["patients"])
     return scores
 
 
-def _fold_summary(run: Path, fold: int) -> dict[str, Any]:
+def _fold_summary(run: Path, fold: int, key: str) -> dict[str, Any]:
     _, metadata = read_weights(weights_path(run, fold))
-    return {"fold": fold, "best_epoch": metadata["best_epoch"], "val_rsna": metadata.get("val_rsna")}
+    return {"fold": fold, "best_epoch": metadata["best_epoch"], key: _nullable(metadata.get(key))}
+
+
+def _nullable(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else value

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Select = Literal["rsna", "loss", "last"]
+Select = Literal["rsna", "score", "loss", "last"]
+"""`rsna` and `score` are the same: the validation score, which is the RSNA score where the targets are RSNA's."""
 
 
 @dataclass
@@ -14,10 +15,10 @@ class Selection:
     """The epochs of a fold so far.
 
     Args:
-        select: Keep the epoch with the lowest validation RSNA score, the lowest validation loss, or the last one.
+        select: Keep the epoch with the lowest validation score, the lowest validation loss, or the last one.
         patience: Stop when the validation loss has not fallen for so many epochs; 0 never stops.
         epoch: The epoch that is kept, from 1 on.
-        score: Its RSNA score.
+        score: Its validation score.
         loss: Its validation loss.
         probabilities: (n, classes) what it says of the held-out series.
         lowest: The lowest validation loss so far.
@@ -42,7 +43,8 @@ class Selection:
         """Take an epoch into account and return whether it is the one to keep so far."""
         self.waited = 0 if loss < self.lowest else self.waited + 1
         self.lowest = min(self.lowest, loss)
-        better = {"rsna": score < self.score, "loss": loss < self.loss, "last": True}[self.select]
+        lower = score < self.score or self.epoch == 0  # no score can be told where no held-out patient has a label
+        better = {"rsna": lower, "score": lower, "loss": loss < self.loss, "last": True}[self.select]
         if better:
             self.epoch, self.score, self.loss, self.probabilities = epoch, score, loss, probabilities
         return better

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy.special import logsumexp
 
-from voco2d.inference.runtime import Runtime, Slices
-from voco2d.targets import TARGETS
+from voco2d.inference.runtime import FEATURES, Runtime, Slices
 
 OCCLUSION: Final = "occlusion"
 INTEGRATED_GRADIENTS: Final = "integrated_gradients"
@@ -64,18 +63,25 @@ def hide_slices(runtimes: Sequence[Runtime], slices: Slices) -> list[dict[str, E
     count = len(slices)
     mean = slices.mean(axis=0)
     whole = [log_odds(runtime.logits(slices)) for runtime in runtimes]
-    falls = [{name: np.zeros(count) for name in TARGETS} for _ in runtimes]
+    falls = [{name: np.zeros(count) for name in odds} for odds in whole]
     for start in range(1 - WINDOW, count):
         window = slice(max(0, start), start + WINDOW)
         hidden = slices.copy()
         hidden[window] = mean
         for runtime, before, fall in zip(runtimes, whole, falls, strict=True):
             after = log_odds(runtime.logits(hidden))
-            for name in TARGETS:
+            for name in after:
                 fall[name][window] += before[name] - after[name]
     return [{name: Evidence({HIDDEN_SLICES: total / WINDOW}) for name, total in fall.items()} for fall in falls]
 
 
 def log_odds(logits: Mapping[str, Float32[np.ndarray, " _"]]) -> dict[str, float]:
-    """Return each target's log-odds of an injury of any grade: log Σ exp(injured classes) − the healthy one."""
-    return {name: float(logsumexp(logits[name][1:].astype(np.float64)) - logits[name][0]) for name in TARGETS}
+    """Return each target's log-odds of an injury of any grade: log Σ exp(injured classes) − the healthy one.
+
+    Of other targets: of any class but the first.
+    """
+    return {
+        name: float(logsumexp(values[1:].astype(np.float64)) - values[0])
+        for name, values in logits.items()
+        if name != FEATURES
+    }

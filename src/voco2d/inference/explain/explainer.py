@@ -17,7 +17,6 @@ from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import SeriesResult, StudyResult
 from voco2d.inference.runtime import Slices
 from voco2d.io.volume import Volume
-from voco2d.targets import TARGETS
 
 KEY_SLICES: Final = 3
 _APART: Final = 2
@@ -56,12 +55,13 @@ class Explainer:
         """Explain a series that was graded, or would have been; arguments are what `Predictor.predict` gives `look`."""
         grid = SourceGrid.of(volume, seen.prepared, self._predictor.readout_args)
         places = source_slices(volume, grid)
-        answer, _ = StudyResult("", "", (result,), self._predictor.scalers).series_answer(result)
+        graded = self._predictor.targets
+        answer, _ = StudyResult("", "", (result,), self._predictor.scalers, graded).series_answer(result)
         found = self._find(seen.slices)
         targets = {
-            name: self._target(name, [evidence[name] for evidence in found], places, grid, answer) for name in TARGETS
+            name: self._target(name, [evidence[name] for evidence in found], places, grid, answer) for name in graded
         }
-        return SeriesExplanation(volume.series_id, len(found), places, targets, grid)
+        return SeriesExplanation(volume.series_id, len(found), places, targets, grid, graded.event)
 
     def _find(self, slices: Slices) -> Sequence[Mapping[str, Evidence]]:
         if self.gives_maps:
@@ -78,7 +78,11 @@ class Explainer:
     ) -> TargetExplanation:
         shared = [method for method in found[0].curves if all(method in evidence.curves for evidence in found)]
         curves = {method: np.mean([evidence.curves[method] for evidence in found], axis=0) for method in shared}
-        classes = None if answer is None else {grade: answer[f"{name}_{grade}"] for grade in TARGETS[name].classes}
+        classes = (
+            None
+            if answer is None
+            else {grade: answer[f"{name}_{grade}"] for grade in self._predictor.targets[name].classes}
+        )
         ranking = next(curves[method] for method in RANKINGS if method in curves)
         in_scan = np.array([-0.5 <= place.position <= grid.shape[0] - 0.5 for place in places])
         ranked = rank_slices(np.where(in_scan, ranking, -np.inf), self._key_slices)

@@ -90,6 +90,7 @@ class SeriesExplanation:
         slices: (S) where the slices that the networks saw lie in the scan, from superior to inferior.
         targets: Name → its explanation.
         grid: How to get from maps and curves to the scan.
+        event: What curves speak for, in words.
     """
 
     series_id: str
@@ -97,6 +98,7 @@ class SeriesExplanation:
     slices: tuple[SourceSlice, ...]
     targets: Mapping[str, TargetExplanation]
     grid: SourceGrid
+    event: str = "an injury"
 
     @property
     def ranked_by(self) -> str:

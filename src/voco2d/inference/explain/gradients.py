@@ -22,7 +22,6 @@ from voco2d.inference.explain.evidence import (
 from voco2d.inference.runtime import Slices
 from voco2d.models.aggregators import Aggregator, AttentionAggregator, MaxAggregator
 from voco2d.models.classifier import Classifier
-from voco2d.targets import TARGETS
 
 STEPS: Final = 32
 """Points of the path of integrated gradients, Gauss-Legendre."""
@@ -54,7 +53,7 @@ class InjuryScore(nn.Module):
 
     def of_reduced(self, features: Float[Tensor, "B out"]) -> Float[Tensor, " B"]:
         """Score volumes by what the aggregator reduced them to."""
-        return _log_odds(self.classifier.heads[self.target](features))
+        return _log_odds(self.classifier.head(self.target)(features))
 
 
 def find_evidence(classifier: Classifier, slices: Slices) -> dict[str, Evidence]:
@@ -78,7 +77,10 @@ def find_evidence(classifier: Classifier, slices: Slices) -> dict[str, Evidence]
             images = torch.from_numpy(slices).to(device, memory_format=torch.channels_last)
             maps: Tensor = classifier.backbone(images)  # (S, F, h, w)
             vectors: Tensor = rearrange(classifier.pooling(maps), "s d -> 1 s d")
-        return {name: _target_evidence(captum, InjuryScore(classifier, name).eval(), maps, vectors) for name in TARGETS}
+        return {
+            name: _target_evidence(captum, InjuryScore(classifier, name).eval(), maps, vectors)
+            for name in classifier.targets
+        }
 
 
 def _target_evidence(captum: Any, score: InjuryScore, maps: Tensor, vectors: Tensor) -> Evidence:

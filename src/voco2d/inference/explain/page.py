@@ -24,7 +24,7 @@ from voco2d.inference.report_page import (
 )
 from voco2d.inference.results import SeriesResult, StudyResult
 from voco2d.quality.flags import EXPLANATIONS
-from voco2d.targets import TARGETS
+from voco2d.targets import TargetSet
 from voco2d.version import VERSION, installed_version
 
 _PACKAGES: Final = ("torch", "timm", "captum", "numpy", "pydicom", "nibabel")
@@ -35,7 +35,7 @@ SHARES: Final = (
     "the answer moves with who was trained on, not how often it is right."
 )
 CURVE: Final = (
-    "The curve tells how much each slice adds to the log-odds of an injury, compared with the mean slice of the same "
+    "The curve tells how much each slice adds to the log-odds of {event}, compared with the mean slice of the same "
     "scan."
 )
 COLOURS: Final = (
@@ -43,8 +43,8 @@ COLOURS: Final = (
     "those features: too coarse to point at a finding."
 )
 READING: Final = (
-    "This is what the networks looked at: neither does it show that there is an injury, nor its outline. Also where "
-    "the answer is healthy the slices that speak most for an injury are shown. The patient's right (R) is on the left."
+    "This is what the networks looked at: neither does it show that there is {event}, nor its outline. Also where "
+    "the answer is {first} the slices that speak most for {event} are shown. The patient's right (R) is on the left."
 )
 
 
@@ -76,7 +76,7 @@ def study_sections(study: StudyResult, views: Sequence[SeriesView | None], predi
     sections = [_answer(study, predictor.models.class_shares)]
     for number, (entry, view) in enumerate(zip(study.series, views, strict=True), 1):
         name = "" if len(views) == 1 else f", series {number} of {len(views)}"
-        sections += [_reasons(f"Where{name}", entry, view), _checks(f"Checks{name}", entry, view)]
+        sections += [_reasons(f"Where{name}", entry, view, study.targets), _checks(f"Checks{name}", entry, view)]
     return [*sections, _provenance(predictor, views)]
 
 
@@ -85,7 +85,7 @@ def _answer(study: StudyResult, shares: Mapping[str, float] | None) -> Section:
     if probabilities is None:
         return text_section("Answer", [f"Not assessed: {study.reason}."])
     rows: list[Row] = []
-    for name, target in TARGETS.items():
+    for name, target in study.targets.items():
         best = max(target.columns, key=lambda column: probabilities[column])
         for grade, column in zip(target.classes, target.columns, strict=True):
             low_high = "one network" if intervals is None else " to ".join(f"{end:.3f}" for end in intervals[column])
@@ -93,30 +93,34 @@ def _answer(study: StudyResult, shares: Mapping[str, float] | None) -> Section:
             value = Cell(f"{probabilities[column]:.3f}", strong=column == best)
             rows.append((f"{name} {grade}", value, low_high, share))
     blocks: list[Block] = [Paragraph(study.reason + ".")] if study.reason else []
-    healthy = {name: target.columns[0] for name, target in TARGETS.items()}
+    healthy = {name: target.columns[0] for name, target in study.targets.items()}
     injuries = {name: 1 - probabilities[column] for name, column in healthy.items()}
     ranges = None
     if intervals is not None:
         ranges = {name: (1 - intervals[column][1], 1 - intervals[column][0]) for name, column in healthy.items()}
     common = None if shares is None else {name: 1 - shares[column] for name, column in healthy.items()}
-    assert study.any_injury is not None
-    words = "calibrated" if study.scalers is not None else "not calibrated"
+    words = f"Probabilities are {'calibrated' if study.scalers is not None else 'not calibrated'}."
+    if study.any_injury is not None:
+        words = f"Any injury: {study.any_injury:.3f}, the highest of the targets. {words}"
     blocks += [
-        Paragraph(f"Any injury: {study.any_injury:.3f}, the highest of the targets. Probabilities are {words}."),
-        reference_chart(injuries, ranges, common),
+        Paragraph(words),
+        reference_chart(injuries, ranges, common, study.targets.event),
         Table(("class", "probability", "networks", "share in training"), tuple(rows), SHARES),
     ]
     return Section("Answer", tuple(blocks))
 
 
-def _reasons(title: str, entry: SeriesResult, view: SeriesView | None) -> Section:
+def _reasons(title: str, entry: SeriesResult, view: SeriesView | None, targets: TargetSet) -> Section:
     if view is None or view.explanation is None or view.figures is None:
         why = entry.reason if view is None or not view.error else view.error
         return text_section(title, [f"No explanation: {why}."])
     colours = COLOURS if view.explanation.has_maps else f"There are no colours: {NO_MAPS}."
-    blocks: list[Block] = [Paragraph(f"{CURVE} {colours} {READING}")]
+    first = "healthy" if targets.is_rsna else "the first class"
+    curve, reading = CURVE.format(event=targets.event), READING.format(event=targets.event, first=first)
+    word = "injury" if targets.is_rsna else "not the first class"
+    blocks: list[Block] = [Paragraph(f"{curve} {colours} {reading}")]
     for name, told in view.explanation.targets.items():
-        answer = "not assessed" if told.injury is None else f"injury {told.injury:.3f}"
+        answer = "not assessed" if told.injury is None else f"{word} {told.injury:.3f}"
         blocks += [Heading(f"{name}: {answer}"), Gallery(view.figures[name])]
     return Section(title, tuple(blocks))
 

@@ -40,16 +40,18 @@ def reference_chart(
     injuries: Mapping[str, float],
     ranges: Mapping[str, tuple[float, float]] | None,
     shares: Mapping[str, float] | None,
+    event: str = "an injury",
 ) -> Figure:
-    """Draw each target's probability of an injury, the range of the networks, and how common it was in training.
+    """Draw each target's probability of an event, the range of the networks, and how common it was in training.
 
     Args:
         injuries: Target → probability.
         ranges: Target → lowest and highest network, None with a single one.
         shares: Target → share of training patients with an injury, None where it is unknown.
+        event: What it is the probability of.
     """
     with rc_context(STYLE):
-        title = "Probability of an injury"
+        title = f"Probability of {event}"
         canvas, axes = new_canvas(title, Axis("probability", (-0.02, 1.02)), Axis(""), 1.2 + 0.38 * len(injuries))
         for place, (name, value) in enumerate(injuries.items()):
             if shares is not None:
@@ -101,7 +103,7 @@ def curve_figure(told: TargetExplanation, explanation: SeriesExplanation, strip:
         canvas.legend(loc="outside lower center", ncols=2, fontsize=8)
         keys = ", ".join(str(key.source.index + 1) for key in told.key_slices)
         alt = f"{told.name}: attribution of each slice under a strip of slices; key slices {keys}"
-        return Figure(svg(canvas), alt, "Above 0 speaks for an injury. Dotted: key slices by rank.")
+        return Figure(svg(canvas), alt, f"Above 0 speaks for {explanation.event}. Dotted: key slices by rank.")
 
 
 def key_slice_figure(volume: Volume, explanation: SeriesExplanation, target: str, key: KeySlice) -> Figure:

@@ -24,6 +24,7 @@ from voco2d.logs import wordless
 from voco2d.quality.measure import measure
 
 TITLE: Final = "Abdominal injuries: one study"
+_OTHER_TITLE: Final = "One study"
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class StudyPages:
         Raises:
             UsageError: `out` is a folder.
         """
-        write_report(out, TITLE, study_sections(study, self.views(study), self._predictor))
+        title = TITLE if study.targets.is_rsna else _OTHER_TITLE
+        write_report(out, title, study_sections(study, self.views(study), self._predictor))
 
     def explanation_text(self, study: StudyResult) -> str:
         """Write the explanations of a study's series as JSON, see `ExplainedStudy.to_json`."""

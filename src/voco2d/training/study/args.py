@@ -217,6 +217,8 @@ class StudySettings:
             raise ConfigError(f"fractions={list(self.fractions)}: each must be above 0 and at most 1")
         if self.min_steps < 0:
             raise ConfigError(f"min_steps={self.min_steps}: must be at least 0")
+        if self.cohort.store is None and self.finetune.targets is not None:
+            raise ConfigError("finetune.targets: phantoms have RSNA's labels alone; give cohort.store, or leave it out")
         if self.cohort.store is None and self.split.folds > 1:
             raise ConfigError(f"split.folds={self.split.folds}: phantoms have test patients of their own; leave it 1")
 

@@ -18,6 +18,7 @@ from voco2d.io.rsna_layout import IMAGE_LEVEL_LABELS_NAME
 from voco2d.store.build import PrepareArgs, prepare
 from voco2d.store.location import Location, parse_location
 from voco2d.store.volume_store import VolumeStore
+from voco2d.targets import RSNA_2023, TargetSet
 from voco2d.training.run_dir import write_text
 from voco2d.training.study.args import (
     ROLES,
@@ -91,11 +92,12 @@ def make_cohort(args: StudyArgs, out: Path, workers: int) -> dict[str, int]:
         labels, splits = _make_phantoms(args.cohort.phantom, out, workers)
     else:
         store = VolumeStore(store_of(args, out))
+        targets = args.finetune.target_set
         path = store.labels if args.cohort.labels is None else Path(args.cohort.labels)
         if path is None:
             raise UsageError(f"{args.cohort.store}: the store has no labels.csv; set cohort.labels to a CSV")
-        labels = join_labels(store.index, read_labels(path)).labels
-        splits = draw_splits(store.index, labels, args.split)
+        labels = join_labels(store.index, read_labels(path, targets), targets).labels
+        splits = draw_splits(store.index, labels, args.split, targets)
     write_text(all_labels_path(out), labels.to_csv(index=False))
     for fold, roles in enumerate(splits):
         table = pd.DataFrame(sorted(roles.items()), columns=["patient_id", "role"])
@@ -105,13 +107,16 @@ def make_cohort(args: StudyArgs, out: Path, workers: int) -> dict[str, int]:
     return counts
 
 
-def draw_splits(index: pd.DataFrame, labels: pd.DataFrame, args: SplitArgs) -> list[Roles]:
+def draw_splits(
+    index: pd.DataFrame, labels: pd.DataFrame, args: SplitArgs, targets: TargetSet = RSNA_2023
+) -> list[Roles]:
     """Say who is there for what while each fold is tested.
 
     Args:
         index: `VolumeStore.index`; patients of it without labels are unlabeled.
         labels: One row a patient, all of them in the store.
         args: Shares and seed.
+        targets: What the labels are of.
 
     Returns:
         One split a fold; the test patients of the folds don't meet.
@@ -120,23 +125,25 @@ def draw_splits(index: pd.DataFrame, labels: pd.DataFrame, args: SplitArgs) -> l
         LabelError: A role is left without patients.
     """
     bare: Roles = {str(patient): UNLABELED for patient in set(index["patient_id"]) - set(labels["patient_id"])}
-    order = label_order(labels, args.seed)
+    order = label_order(labels, args.seed, targets)
     count = {name: round(getattr(args, name) * len(labels)) for name in (TEST, VALIDATION, UNLABELED)}
     laid_aside = order[len(order) - count[UNLABELED] :]
     bare |= dict.fromkeys(laid_aside, UNLABELED)
     used = labels[~labels["patient_id"].isin(laid_aside)]
     if args.folds == 1:
-        tested = [frozenset(labelled_part(used, count[TEST] / len(used), args.seed))]
+        tested = [frozenset(labelled_part(used, count[TEST] / len(used), args.seed, targets))]
     else:
         series = index["patient_id"].astype(str).value_counts()
-        folds = stratify(used, series, args.folds, args.seed)
+        folds = stratify(used, series, args.folds, args.seed, targets)
         tested = [frozenset(map(str, folds.index[folds == fold])) for fold in range(args.folds)]
-    return [bare | _roles(used, test, count[VALIDATION], args.seed) for test in tested]
+    return [bare | _roles(used, test, count[VALIDATION], args.seed, targets) for test in tested]
 
 
-def _roles(labels: pd.DataFrame, tested: frozenset[str], validated: int, seed: int) -> Roles:
+def _roles(labels: pd.DataFrame, tested: frozenset[str], validated: int, seed: int, targets: TargetSet) -> Roles:
     rest = labels[~labels["patient_id"].isin(tested)]
-    chosen = frozenset(labelled_part(rest, validated / len(rest), seed)) if validated and len(rest) else frozenset()
+    chosen: frozenset[str] = frozenset()
+    if validated and len(rest):
+        chosen = frozenset(labelled_part(rest, validated / len(rest), seed, targets))
     roles = dict.fromkeys(tested, TEST) | dict.fromkeys(chosen, VALIDATION)
     roles |= {patient: TRAIN for patient in rest["patient_id"] if patient not in chosen}
     if not tested or TRAIN not in roles.values():

@@ -12,8 +12,8 @@ import pandas as pd
 from voco2d.config import to_tree
 from voco2d.durable import write_durably
 from voco2d.errors import UsageError
-from voco2d.evaluation.study_analysis import COLUMNS
-from voco2d.targets import CLASS_COLUMNS
+from voco2d.evaluation.study_analysis import study_columns
+from voco2d.targets import TargetSet
 from voco2d.training.run_dir import environment, write_text
 from voco2d.training.study.args import TEST, TRAIN, StudyArgs
 from voco2d.training.study.cohort import all_labels_path, read_split
@@ -42,7 +42,7 @@ def collect(args: StudyArgs, out: Path, command: str) -> None:
         raise UsageError(f"{out}: {len(undone)} of {len(jobs)} jobs aren't done, such as {undone[0].name}; run them")
     finetunings = [job for job in jobs if job.kind == FINETUNE]
     predictions = pd.concat([_predictions(out, job) for job in _in_order(args, finetunings)], ignore_index=True)
-    _write_gzip(out / PREDICTIONS_NAME, predictions[list(COLUMNS)].to_csv(index=False))
+    _write_gzip(out / PREDICTIONS_NAME, predictions[study_columns(args.finetune.target_set)].to_csv(index=False))
     labels = pd.read_csv(all_labels_path(out), dtype={"patient_id": str})
     tested = labels[labels["patient_id"].isin(set(predictions["patient_id"]))]
     write_text(out / LABELS_NAME, tested.sort_values("patient_id").to_csv(index=False))
@@ -69,15 +69,16 @@ def _summary(args: StudyArgs, out: Path, jobs: Sequence[Job], labels: pd.DataFra
         "command": command,
         "configuration": to_tree(args),
         "patients": results[COHORT]["patients"],
-        "class_shares": {role: _shares(labels, split, role) for role in (TRAIN, TEST)},
+        "class_shares": {role: _shares(labels, split, role, args.finetune.target_set) for role in (TRAIN, TEST)},
         "compute": [_compute(arm.name, arm.start, jobs, results) for arm in args.arms],
         "jobs": results,
     }
 
 
-def _shares(labels: pd.DataFrame, split: dict[str, str], role: str) -> dict[str, float]:
+def _shares(labels: pd.DataFrame, split: dict[str, str], role: str, targets: TargetSet) -> dict[str, float]:
     chosen = labels[labels["patient_id"].map(split) == role]
-    return {column: round(float(chosen[column].mean()), 4) for column in CLASS_COLUMNS}
+    means = chosen[list(targets.columns)].mean().fillna(0)
+    return {str(column): round(float(share), 4) for column, share in means.items()}
 
 
 def _compute(arm: str, start: str, jobs: Sequence[Job], results: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -113,6 +113,7 @@ def _backbone(settings: StudySettings, arms: Sequence[Arm], shared: Tree, source
 def _check(args: StudyArgs, source: str) -> None:
     if not args.arms:
         raise ConfigError(f"{source}: has no arms; give some, for example arms: {{random: {{start: random}}}}")
+    args.analysis.for_targets(args.finetune.target_set)
     check_claims(args.analysis, [arm.name for arm in args.arms], args.fractions)
     counts = {arm.name: images(arm) for arm in args.arms if arm.pretrain is not None}
     if counts and max(counts.values()) > min(counts.values()) * (1 + args.compute_tolerance):

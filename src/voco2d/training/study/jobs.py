@@ -133,6 +133,8 @@ def _pretrain_job(args: StudyArgs, arm: Arm, seed: int, fold: int, cohort: Job) 
 
 def _finetune_job(args: StudyArgs, arm: Arm, fraction: float, seed: int, fold: int, start: Job) -> Job:
     finetune = _without(to_tree(args.finetune), {*FINETUNE_MAY_CHANGE, "fraction", "seed"})
+    if finetune["targets"] is None:
+        del finetune["targets"]  # or studies that were begun before there was a choice would begin anew
     decides = {"finetune": finetune, "min_steps": args.min_steps, "fraction": fraction, "seed": seed, "fold": fold}
     return Job(
         kind=FINETUNE,

@@ -141,7 +141,9 @@ def _finetune(task: Task) -> dict[str, Any]:
         splits={patient: role for patient, role in roles.items() if role != UNLABELED},
         slice_labels=slice_labels_path(task.args, task.out),
     )
-    table = patient_table(read_predictions(run / RUN_PREDICTIONS), read_labels(all_labels_path(task.out)))
+    targets = args.target_set
+    graded = read_predictions(run / RUN_PREDICTIONS, targets)
+    table = patient_table(graded, read_labels(all_labels_path(task.out), targets), targets)
     if set(table["patient_id"]) != {patient for patient, role in roles.items() if role == TEST}:
         raise LabelError(f"{run}: its predictions are not of the test patients; delete the folder and start again")
     write_text(run / PREDICTIONS, table.to_csv(index=False, float_format=FLOAT_FORMAT))
