@@ -21,9 +21,9 @@ from voco2d.inference.settings import ModelSettings
 from voco2d.io.volume import Volume
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.preprocessing.readout import ReadoutArgs
+from voco2d.service.audit import Audit
 from voco2d.service.web.app import make_app
 from voco2d.service.web.args import ServeArgs, UploadLimits
-from voco2d.service.web.audit import AuditLog
 from voco2d.service.web.evidence import Evidence, Explain, Explained, Overlay
 from voco2d.service.web.intake import Intake
 from voco2d.service.web.jobs import Jobs
@@ -136,7 +136,7 @@ class Bench:
         self.args = args
         self.jobs = Jobs(args.database_url)
         self.intake = Intake(args, self.jobs)
-        self.audit = AuditLog(args.state / "audit.jsonl")
+        self.audit = Audit(args.state / "audit.jsonl", "job")
         tokens, _ = load_tokens(args.state, {"VOCO2D_TOKEN": TOKEN}) if args.auth else (None, None)
         self.app = make_app(Service(args, self.jobs, self.intake), tokens, self.audit)
         self.worker = Worker(self.jobs, args.jobs, predictor or make_predictor(), explain, self.audit)

@@ -31,9 +31,31 @@ class SlowRuntime:
         return {name: np.zeros(len(target.classes), np.float32) + slices.mean() for name, target in TARGETS.items()}
 
 
+class StuckRuntime(SlowRuntime):
+    """Never answers the first volume that any process gives it, of which a file tells the next one."""
+
+    def __init__(self, met: Path) -> None:
+        self._met = met
+
+    def logits(self, slices: Slices) -> Mapping[str, np.ndarray]:
+        if not self._met.exists():
+            self._met.touch()
+            while True:
+                pass
+        return super().logits(slices)
+
+
+def load_stuck(met: Path) -> tuple[Predictor, None]:
+    return _predictor(StuckRuntime(met)), None
+
+
 def load() -> tuple[Predictor, None]:
+    return _predictor(SlowRuntime()), None
+
+
+def _predictor(runtime: SlowRuntime) -> Predictor:
     settings = ModelSettings(preprocess=PreprocessArgs(size=(8, 32, 32)), readout=ReadoutArgs(slices=8, crop=32))
-    return Predictor(Models([SlowRuntime()], settings), gates="off"), None
+    return Predictor(Models([runtime], settings), gates="off")
 
 
 if __name__ == "__main__":
