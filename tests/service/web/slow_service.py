@@ -1,5 +1,6 @@
 """A service by itself, whose network takes its time: `python slow_service.py STATE PORT`."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -59,5 +60,6 @@ def _predictor(runtime: SlowRuntime) -> Predictor:
 
 
 if __name__ == "__main__":
-    args = ServeArgs(Path(sys.argv[1]), port=int(sys.argv[2]), limits=UploadLimits(free_bytes=0))
+    database = os.environ.get("VOCO2D_DATABASE", "")
+    args = ServeArgs(Path(sys.argv[1]), port=int(sys.argv[2]), database=database, limits=UploadLimits(free_bytes=0))
     serve(args, load, partial(print, flush=True))
