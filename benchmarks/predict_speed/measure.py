@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -79,6 +80,7 @@ def one_study(run: Path, package: Path, studies: list[Path]) -> dict[str, Any]:
         slices = read_out(engines["onnx"], study)
         inputs = {session.get_inputs()[0].name: slices[None]}
         seconds.setdefault("decode_pydicom", []).append(timed(lambda study=study: decode(study)))
+        seconds.setdefault("decode_2_threads", []).append(timed(lambda study=study: decode(study, threads=2)))
         seconds.setdefault("bare_onnx", []).append(timed(lambda inputs=inputs: session.run(None, inputs)))
         for name, engine in engines.items():
             results = []
@@ -91,6 +93,7 @@ def one_study(run: Path, package: Path, studies: list[Path]) -> dict[str, Any]:
     counted = {name: values[1:] for name, values in seconds.items()}
     ratios = {
         "rest ÷ decoding": ratio(counted["torch_rest"], counted["decode_pydicom"]),
+        "rest ÷ decoding in two threads": ratio(counted["torch_rest"], counted["decode_2_threads"]),
         "model by ONNX Runtime ÷ bare run": ratio(counted["onnx_model"], counted["bare_onnx"]),
         "model by torch ÷ bare run of ONNX Runtime": ratio(counted["torch_model"], counted["bare_onnx"]),
     }
@@ -127,9 +130,17 @@ def read_out(engine: Predictor, study: Path) -> np.ndarray:
     return engine.read_out(read_source(sources[0], engine.settings.read)[0]).slices
 
 
-def decode(study: Path) -> int:
+def decode(study: Path, threads: int = 1) -> int:
     """Decode each slice by pydicom's defaults; the sum keeps what was decoded in use."""
-    return sum(int(pydicom.dcmread(path).pixel_array[0, 0]) for path in sorted(study.iterdir()))
+    paths = sorted(study.iterdir())
+    if threads == 1:
+        return sum(map(_corner, paths))
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(_corner, paths))
+
+
+def _corner(path: Path) -> int:
+    return int(pydicom.dcmread(path).pixel_array[0, 0])
 
 
 def grade(engine: Predictor, study: Path) -> list[Any]:

@@ -13,6 +13,7 @@ from voco2d.errors import CheckpointError, ConfigError, ReadError, UsageError
 from voco2d.evaluation.tables import check_predictions
 from voco2d.inference.result_table import prediction_columns
 from voco2d.inference.results import SeriesResult
+from voco2d.inference.series_grader import SeriesGrader
 from voco2d.inference.torch_runtime import TorchRuntime
 from voco2d.io.readers import ReadArgs, read_volume
 from voco2d.models.checkpoint import save_weights
@@ -118,7 +119,7 @@ def test_a_decoder_that_breaks_is_a_row_without_its_words(
     def broken(*_: object) -> SeriesResult:
         raise AttributeError("Doe^John")
 
-    monkeypatch.setattr(predictor, "_grade", broken)
+    monkeypatch.setattr(SeriesGrader, "grade", broken)
     table, _ = predictor.predict_many([scan])
     assert table["reason"].tolist() == [
         "could not be graded, in a way that was not foreseen; --verbose tells where it failed"

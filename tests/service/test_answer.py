@@ -12,6 +12,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from voco2d.inference.explain.explain_study import explain_study
 from voco2d.inference.explain.explainer import Explainer
+from voco2d.inference.predictor import Predictor
 from voco2d.service.answer import EXPLANATION_NAME, REPORT_NAME, RESULT_NAME, answer
 from voco2d.service.key_slices import find_key_slices
 from voco2d.service.study_files import read_headers
@@ -101,8 +102,7 @@ def test_a_refused_study_has_no_key_images(mean_explainer, marked_study):
 
 @pytest.fixture
 def mean_explainer(bright_predictor):
-    predictor = bright_predictor()
-    predictor.gates = "refuse"
+    predictor = Predictor(bright_predictor().models, gates="refuse")
     return predictor, Explainer(predictor)
 
 

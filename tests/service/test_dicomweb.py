@@ -11,11 +11,10 @@ from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian
 
 from voco2d.errors import ConfigError, UsageError
 from voco2d.service.answer import to_bytes
-from voco2d.service.audit import Audit
+from voco2d.service.audit import Audit, digest_of
 from voco2d.service.dicomweb import Fetched, fetch_studies
 from voco2d.service.node_args import NodeArgs, WebTarget, check_address
 from voco2d.service.send import send_due
-from voco2d.service.spool import digest_of
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PASSWORD = "correct horse"

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from voco2d.errors import UsageError
-from voco2d.service.audit import Audit
-from voco2d.service.spool import Spool, SpoolFullError, digest_of
+from voco2d.service.audit import Audit, digest_of
+from voco2d.service.spool import Spool, SpoolFullError
 
 
 def test_an_image_is_kept_as_a_whole_under_names_that_tell_nothing(spool):

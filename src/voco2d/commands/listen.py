@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from voco2d.errors import UsageError
 from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.explain.explanation import NO_MAPS
 from voco2d.inference.predictor import STORED, Predictor
-from voco2d.inference.results import NOTICE
+from voco2d.inference.results import NOTICE, GateMode
 from voco2d.logs import wordless
 from voco2d.service.answer import answer
 from voco2d.service.audit import Audit
 from voco2d.service.dicom_node import DicomNode
 from voco2d.service.dicomweb import fetch_studies
+from voco2d.service.grader import Answer, Grader
 from voco2d.service.node_args import NodeArgs, parse_target
 from voco2d.service.spool import Spool
 from voco2d.service.worker import Worker
@@ -47,22 +48,38 @@ def run(options: argparse.Namespace) -> int:
         key=options.tls_key,
         authorities=options.tls_authorities,
         pdf=options.pdf,
+        longest_study_s=options.study_minutes * 60,
     )
     _quiet()
     filters = dict(_filter(text) for text in options.query)
-    predictor = Predictor.load(options.model, device=options.device, gates=options.gates, calibration=STORED)
-    explainer = choose_explainer(options.explain, predictor)
     spool = Spool(options.spool, int(args.most_gb * 1e9))
+    begin = partial(load, options.model, options.device, options.gates, options.explain, args.pdf)
     try:
-        return _serve(args, spool, partial(answer, predictor, pdf=args.pdf, explainer=explainer), options, filters)
+        with Grader(begin, args.longest_study_s) as grader:
+            return _serve(args, spool, grader, options, filters)
     finally:
         spool.close()
+
+
+def load(models: Sequence[Path], device: str, gates: GateMode, explain: bool | None, pdf: bool) -> Answer:
+    """Load the networks; runs in the process that grades.
+
+    Args:
+        models: As `Predictor.load` takes them.
+        device: Likewise.
+        gates: Likewise.
+        explain: See `choose_explainer`.
+        pdf: Whether a page goes with each report.
+    """
+    _quiet()
+    predictor = Predictor.load(models, device=device, gates=gates, calibration=STORED)
+    return partial(answer, predictor, pdf=pdf, explainer=choose_explainer(explain, predictor))
 
 
 def _serve(
     args: NodeArgs,
     spool: Spool,
-    grade: Callable[[Path, int], dict[str, bytes]],
+    grade: Answer,
     options: argparse.Namespace,
     filters: dict[str, str],
 ) -> int:

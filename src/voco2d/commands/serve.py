@@ -55,6 +55,7 @@ def _args(options: argparse.Namespace) -> ServeArgs:
         requests_per_minute=options.requests_per_minute,
         most_waiting=options.max_waiting,
         keep_h=options.keep_hours,
+        longest_job_s=options.job_minutes * 60,
         limits=UploadLimits(
             upload_bytes=options.max_upload_mb * 2**20,
             unpacked_bytes=options.max_unpacked_mb * 2**20,

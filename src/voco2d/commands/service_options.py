@@ -29,6 +29,13 @@ def listen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-hours", type=float, default=24.0, metavar="N", help="images of answered studies (default %(default)s)"
     )
+    parser.add_argument(
+        "--study-minutes",
+        type=float,
+        default=30.0,
+        metavar="N",
+        help="a study that is graded longer has failed, 0 for no end (default %(default)s)",
+    )
     parser.add_argument("--most-associations", type=count, default=16, metavar="N", help="default %(default)s")
     parser.add_argument("--most-gb", type=float, default=50.0, metavar="N", help="of images (default %(default)s)")
     parser.add_argument("--most-image-mb", type=positive, default=2048, metavar="N", help="default %(default)s")
@@ -83,6 +90,13 @@ def _serve_limits(parser: argparse.ArgumentParser) -> None:
     """Add how much is taken and kept."""
     parser.add_argument(
         "--keep-hours", type=float, default=168.0, metavar="N", help="finished jobs, 0 for ever (%(default)s)"
+    )
+    parser.add_argument(
+        "--job-minutes",
+        type=float,
+        default=30.0,
+        metavar="N",
+        help="a job that is graded longer has failed, 0 for no end (%(default)s)",
     )
     parser.add_argument("--max-upload-mb", type=positive, default=2048, metavar="N", help="default %(default)s")
     parser.add_argument("--max-unpacked-mb", type=positive, default=4096, metavar="N", help="default %(default)s")

@@ -4,36 +4,30 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, get_args
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from voco2d.errors import ConfigError, ReadError
 from voco2d.evaluation.scaler_file import read_scalers
-from voco2d.inference.gates import find_far, find_in_body, find_in_header, find_unreadable
-from voco2d.inference.outcome import Clock, ReadOut, failed, geometry_of, series_of
-from voco2d.inference.probabilities import grade
+from voco2d.inference.outcome import ReadOut, failed, series_of
 from voco2d.inference.result_table import prediction_table
-from voco2d.inference.results import Finding, GateMode, SeriesResult, StudyResult, group_studies
-from voco2d.inference.runtime import Models, Slices, load_models
+from voco2d.inference.results import GateMode, SeriesResult, StudyResult, group_studies
+from voco2d.inference.runtime import Models, load_models
+from voco2d.inference.series_grader import Look, SeriesGrader
 from voco2d.io.body_part import read_body_part
 from voco2d.io.discover import Rejection, Source, discover
 from voco2d.io.readers import ReadArgs, read_source, read_volume
 from voco2d.io.volume import Volume
 from voco2d.models.flips import check_flips
-from voco2d.preprocessing.organ_crop import NO_ORGAN_BOX, check_organ_crop
-from voco2d.preprocessing.preprocess import PreprocessArgs, prepare_volume
-from voco2d.preprocessing.readout import ReadoutArgs, read_channels
+from voco2d.preprocessing.organ_crop import check_organ_crop
+from voco2d.preprocessing.preprocess import PreprocessArgs
+from voco2d.preprocessing.readout import ReadoutArgs
 from voco2d.progress import track
 from voco2d.targets import TargetSet
 
 STORED: Final = "stored"
 """Calibrate by the file stored with the run, if there is one."""
-
-Look: TypeAlias = Callable[[Volume, ReadOut, SeriesResult], None]
-"""What looks at a series while its volume is in memory; see `Predictor.predict`."""
 
 
 class Predictor:
@@ -81,10 +75,10 @@ class Predictor:
         self.models = models
         self.settings = replace(models.settings, read=read or models.settings.read)
         check_organ_crop(self.settings.preprocess.organ_crop, masks)
-        self._masks = masks
         self.test_flips = tuple(models.settings.test_flips if flips is None else flips)
         check_flips(self.test_flips)
         self.gates: GateMode = gates
+        self._grader = SeriesGrader(models, self.settings, masks, self.test_flips, gates)
         self.precision = precision
         self.calibration = models.calibration if calibration == STORED else _optional_path(calibration)
         self.scalers = None if self.calibration is None else read_scalers(self.calibration, self.targets)
@@ -128,7 +122,7 @@ class Predictor:
             ReadError: There is no volume, or more than one, or it can't be graded, or a gate refuses it.
         """
         volume = scan if isinstance(scan, Volume) else read_volume(scan, self.settings.read)
-        study = self._study([self._grade(volume)])
+        study = self._study([self._grader.grade(volume)])
         if study.probabilities is None:
             raise ReadError(volume.source, f"not assessed: {study.reason}")
         return study.probabilities
@@ -148,7 +142,7 @@ class Predictor:
             UsageError: The path does not exist.
         """
         if isinstance(scan, Volume):
-            return self._study([self._safely(lambda: self._grade(scan, look=look), series_of(scan, self.gates))])
+            return self._study([self._safely(lambda: self._grader.grade(scan, look=look), series_of(scan, self.gates))])
         studies, rejections = self.predict_studies([Path(scan)], look)
         if not studies:
             reason = f" ({rejections[0].reason})" if rejections else ""
@@ -204,7 +198,7 @@ class Predictor:
             result = failed(error, known)
         else:
             body_part = "" if self.gates == "off" else read_body_part(source)
-            result = self._safely(lambda: self._grade(volume, body_part, look), known)
+            result = self._safely(lambda: self._grader.grade(volume, body_part, look), known)
             result = replace(result, seconds={"read": read_seconds, **result.seconds})
         if not result.patient_id:
             return [], [*rejected, Rejection(str(source.path), result.error)]
@@ -216,69 +210,16 @@ class Predictor:
         Raises:
             ReadError: There is no body in it.
         """
-        prepared = prepare_volume(volume, self.settings.preprocess, masks=self._masks)
-        return ReadOut(prepared, read_channels(prepared.hu, self.settings.readout))
+        return self._grader.read_out(volume)
 
     def _study(self, series: Sequence[SeriesResult]) -> StudyResult:
         return group_studies(series, self.scalers, self.targets)[0]
-
-    def _grade(self, volume: Volume, body_part: str = "", look: Look | None = None) -> SeriesResult:
-        """Prepare, look, grade; the gates that look at pixels come before the networks, which cost most."""
-        clock = Clock()
-        checks = self.gates != "off"
-        findings = find_unreadable(volume) if checks else []
-        result = replace(series_of(volume, self.gates), geometry=geometry_of(volume, None))
-        if self._stops(findings):
-            return replace(result, findings=tuple(findings), seconds=clock.seconds)
-        seen = self.read_out(volume)
-        clock.stop("prepare")
-        if checks:
-            findings += find_in_body(volume, seen.prepared, self.settings.preprocess)
-            findings += find_in_header(body_part, findings)
-        clock.stop("gates")
-        result = replace(
-            result,
-            geometry=geometry_of(volume, seen.prepared),
-            remarks=tuple(note for note in seen.prepared.notes if note.startswith(NO_ORGAN_BOX)),
-        )
-        if self._stops(findings):
-            return _shown(look, volume, seen, replace(result, findings=tuple(findings)), clock)
-        folds, distances = self._ask(seen.slices)
-        clock.stop("model")
-        if not np.isfinite(folds).all():
-            raise ReadError(volume.source, "the classifier's answer is not finite")
-        if checks:
-            findings += find_far(distances)
-        answered = None if self._stops(findings) else folds
-        result = replace(result, folds=answered, findings=tuple(findings), distances=tuple(distances))
-        return _shown(look, volume, seen, result, clock)
-
-    def _ask(self, slices: Slices) -> tuple[Float[np.ndarray, "K classes"], list[float]]:
-        """Return each network's probabilities, and its feature distance as a share of the threshold."""
-        rows, ratios = [], []
-        for runtime in self.models.runtimes:
-            probabilities, features = grade(runtime, slices, self.test_flips, self.targets)
-            rows.append(probabilities)
-            if runtime.feature_distance is not None and features is not None:
-                ratios.append(runtime.feature_distance.ratio(features))
-        return np.stack(rows), ratios
-
-    def _stops(self, findings: Sequence[Finding]) -> bool:
-        return self.gates == "refuse" and any(finding.refuses for finding in findings)
 
     def _safely(self, grade_it: Callable[[], SeriesResult], known: SeriesResult) -> SeriesResult:
         try:
             return grade_it()
         except Exception as error:
             return failed(error, known)
-
-
-def _shown(look: Look | None, volume: Volume, seen: ReadOut, result: SeriesResult, clock: Clock) -> SeriesResult:
-    """Show a result to `look`, and add the times to it."""
-    if look is not None:
-        look(volume, seen, result)
-        clock.stop("look")
-    return replace(result, seconds=clock.seconds)
 
 
 def _paths(run: Path | str | Sequence[Path | str]) -> list[Path]:

@@ -1,11 +1,11 @@
 """The page of a report: sections of text, tables and figures, written as one HTML file without outside requests."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
+from voco2d.durable import write_durably
 from voco2d.errors import UsageError
 from voco2d.pages import page_environment
 from voco2d.version import VERSION
@@ -131,13 +131,8 @@ def write_report(out: Path, title: str, sections: Sequence[Section]) -> None:
         page_environment(_TEMPLATES).get_template("report.html").render(title=title, sections=sections, version=VERSION)
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        # ids from broken files may hold lone surrogates, which UTF-8 has no bytes for
-        temporary.write_text(page, encoding="utf-8", errors="replace")
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # ids from broken files may hold lone surrogates, which UTF-8 has no bytes for
+    write_durably(out, lambda temporary: temporary.write_text(page, encoding="utf-8", errors="replace"))
 
 
 def text_section(title: str, paragraphs: Sequence[str]) -> Section:

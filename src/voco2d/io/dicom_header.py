@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,8 @@ def slice_header(header: Header, path: Path) -> SliceHeader:
     )
 
 
-def plane_axes(values: Sequence[float]) -> tuple[float, ...] | None:
+@lru_cache(maxsize=256)  # all slices of a series have the same
+def plane_axes(values: tuple[float, ...]) -> tuple[float, ...] | None:
     """Make the six direction cosines of a slice perpendicular and of unit length; `None` where they are too far off.
 
     Headers round them to a few digits. The direction along a row stays, that along a column is turned.

@@ -196,9 +196,9 @@ def _rescale(stored: Num[np.ndarray, "H W"], slope: float, intercept: float) -> 
     whole = slope.is_integer() and intercept.is_integer()
     if whole and slope == 1 and _INT16.min <= min(ends) and max(ends) <= _INT16.max:
         # arithmetic modulo 2**16 is exact where the result fits, and four times as fast as wider integers
-        hu: Int16[np.ndarray, "H W"] = stored.astype(np.int16)
-        hu += np.int16((int(intercept) + 2**15) % 2**16 - 2**15)
-        return hu
+        is_word = stored.dtype.itemsize == 2 and stored.dtype.isnative
+        words: Int16[np.ndarray, "H W"] = stored.view(np.int16) if is_word else stored.astype(np.int16)
+        return words + np.int16((int(intercept) + 2**15) % 2**16 - 2**15)
     if whole and max(abs(end) for end in ends) < 2**62:
         return np.clip(stored.astype(np.int64) * int(slope) + int(intercept), _INT16.min, _INT16.max).astype(np.int16)
     return np.clip(np.rint(stored.astype(np.float64) * slope + intercept), _INT16.min, _INT16.max).astype(np.int16)

@@ -2,19 +2,37 @@
 
 import contextlib
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
+
+_LOCK = threading.Lock()
+_OPEN: list[contextlib.ExitStack] = []
 
 
 @contextlib.contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom on odd values, as warnings and in its log: both quote those values, which may be identifiers."""
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
+    """Silence pydicom on odd values, as warnings and in its log: both quote those values, which may be identifiers.
+
+    Threads may be in it at once: what it changes is the whole process', from the first that enters to the last that
+    leaves.
+    """
+    with _LOCK:
+        _OPEN.append(_silence() if not _OPEN else _OPEN[0])
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"pydicom|pylibjpeg")
-            yield
+        yield
     finally:
-        log.setLevel(level)
+        with _LOCK:
+            undo = _OPEN.pop()
+            if not _OPEN:
+                undo.close()
+
+
+def _silence() -> contextlib.ExitStack:
+    undo = contextlib.ExitStack()
+    log = logging.getLogger("pydicom")
+    undo.callback(log.setLevel, log.level)
+    log.setLevel(logging.CRITICAL + 1)
+    undo.enter_context(warnings.catch_warnings())
+    warnings.filterwarnings("ignore", module=r"pydicom|pylibjpeg")
+    return undo

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
@@ -30,10 +31,7 @@ _GAP_RUN = 2
 
 def slice_normal(header: SliceHeader) -> Float[np.ndarray, "3"]:
     """Unit normal of a slice in LPS, on the superior side."""
-    across, down = np.reshape(header.orientation, (2, 3))
-    normal = np.cross(across, down)
-    normal = normal / max(float(np.linalg.norm(normal)), 1e-9)
-    return normal if normal[2] >= 0 else -normal
+    return np.array(_normal(header.orientation))
 
 
 def axial_tilt_deg(header: SliceHeader) -> float:
@@ -169,11 +167,21 @@ def difference(header: SliceHeader, other: SliceHeader) -> str | None:
     """Say what keeps two slices from standing in one array, or `None`."""
     if header.shape != other.shape:
         return "matrix size"
+    if header.orientation == other.orientation and header.pixel_spacing_mm == other.pixel_spacing_mm:
+        return None  # as nearly always; the following takes longer than to read the header
     if not np.allclose(header.orientation, other.orientation, rtol=0, atol=_SAME_COSINE):
         return "orientation"
     if not np.allclose(header.pixel_spacing_mm, other.pixel_spacing_mm, rtol=_SAME_SPACING, atol=0):
         return "pixel spacing"
     return None
+
+
+@lru_cache(maxsize=256)
+def _normal(orientation: tuple[float, ...]) -> tuple[float, ...]:
+    across, down = np.reshape(orientation, (2, 3))
+    normal = np.cross(across, down)
+    normal = normal / max(float(np.linalg.norm(normal)), 1e-9)
+    return tuple(float(value) for value in (normal if normal[2] >= 0 else -normal))
 
 
 def _instance(header: SliceHeader) -> float:

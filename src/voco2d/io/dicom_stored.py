@@ -126,6 +126,10 @@ class StoredFrames:
 
     def _values(self, words: Num[np.ndarray, "H W"]) -> Num[np.ndarray, "H W"]:
         """Take the stored bits out of their words; what other bits hold is undefined (PS3.5 8.1.1)."""
+        if not self._is_signed and self._high_bit == self._stored_bits - 1:
+            word = np.dtype(f"u{self._bits // 8}")
+            masked: Num[np.ndarray, "H W"] = np.bitwise_and(words, word.type(self.highest), dtype=word)
+            return masked
         kind = "i" if self._is_signed else "u"
         values = words.astype(f"u{self._bits // 8}").view(f"{kind}{self._bits // 8}")
         left, right = self._bits - 1 - self._high_bit, self._bits - self._stored_bits

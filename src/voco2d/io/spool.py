@@ -94,9 +94,16 @@ def fill(
     return volume[:count]
 
 
-def lowest(array: Shaped[np.ndarray, "Z H W"]) -> int:
-    """Smallest value of an integer volume of any size."""
-    return min(int(plane.min()) for plane in planes(array))
+def lowest(array: Shaped[np.ndarray, "Z H W"], enough: int | None = None) -> int:
+    """Smallest value of an integer volume of any size; or that of its first slices, once it is at most `enough`."""
+    low: int | None = None
+    for plane in planes(array):
+        low = int(plane.min()) if low is None else min(low, int(plane.min()))
+        if enough is not None and low <= enough:
+            break
+    if low is None:
+        raise ValueError("a volume without slices has no smallest value")
+    return low
 
 
 def _mapping(array: Shaped[np.ndarray, "..."]) -> mmap.mmap | None:

@@ -24,6 +24,8 @@ _MOST_CANDIDATES = 64
 
 _Plane: TypeAlias = Int16[np.ndarray, "H W"]
 _Mask: TypeAlias = Bool[np.ndarray, "H W"]
+_Coarse: TypeAlias = Int16[np.ndarray, "h w"]
+_CoarseMask: TypeAlias = Bool[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def find_partial_slices(hu: HuVolume) -> PartialSlices:
         hu: (Z, H, W) int16 Hounsfield units.
     """
     depth = hu.shape[0]
-    floor = lowest(hu)
+    floor = lowest(hu, _FLOOR_HU)
     if floor > _HIGHEST_FLOOR_HU or depth < 2:
         return PartialSlices((0, depth), 0, 0)  # air was cut off by a window, so black says nothing
     floor = max(floor, _FLOOR_HU)
@@ -77,35 +79,53 @@ def _fullest(hu: HuVolume, step: int, floor: int) -> int:
 
 def _end(hu: HuVolume, outward: range, step: int, floor: int) -> tuple[int, list[int]]:
     """Return the last slice to keep on the way outward, and all partly black ones."""
-    whole = kept = outward[0]
+    kept = outward[0]
+    whole = _Whole.of(hu[kept], step)
     partial: list[int] = []
     for z in outward[1:]:
         if z % _RELEASE_EVERY == 0:
             release(hu)
-        if not (hu[z, ::step, ::step] > floor).any():
+        coarse = np.ascontiguousarray(hu[z, ::step, ::step])
+        black = coarse <= floor
+        if black.all():
             continue
-        if _is_partial(hu[z], hu[whole], step, floor):
+        if _is_partial(hu[z], black, whole, step, floor):
             partial.append(z)
         else:
-            whole = kept = z
+            whole, kept = _Whole.of(hu[z], step, coarse), z
     outside = [z for z in partial if (z - kept) * outward.step > 0]
     if not outside or abs(outward[-1] - kept) > _MAX_DROPPED_SHARE * hu.shape[0]:
         return outward[-1], partial
     return kept, partial
 
 
-def _is_partial(plane: _Plane, whole: _Plane, step: int, floor: int) -> bool:
-    coarse, reference = plane[::step, ::step], whole[::step, ::step]
-    body = reference > _BODY_HU
-    missing = int(np.count_nonzero(body & (coarse <= floor)))
-    if missing == 0 or missing < _MISSING_SHARE * np.count_nonzero(body):
+@dataclass(frozen=True)
+class _Whole:
+    """The nearest whole slice: as it is, on the coarse grid, and where its body is there."""
+
+    plane: _Plane
+    coarse: _Coarse
+    body: _CoarseMask
+    area: int
+
+    @classmethod
+    def of(cls, plane: _Plane, step: int, coarse: _Coarse | None = None) -> "_Whole":
+        coarse = plane[::step, ::step] if coarse is None else coarse
+        body = coarse > _BODY_HU
+        return cls(plane, coarse, body, int(np.count_nonzero(body)))
+
+
+def _is_partial(plane: _Plane, black: _CoarseMask, whole: _Whole, step: int, floor: int) -> bool:
+    missing = int(np.count_nonzero(whole.body & black))
+    if missing == 0 or missing < _MISSING_SHARE * whole.area:
         return False
-    inside = _inside(body)
-    black = _reaching_border(coarse <= floor)
-    black_inside = int(np.count_nonzero(black & inside & (reference > floor)))
+    inside = _inside(whole.body)
+    reaching = _reaching_border(black)
+    black_inside = int(np.count_nonzero(reaching & inside & (whole.coarse > floor)))
     if black_inside < _MISSING_SHARE * max(1, int(np.count_nonzero(inside))):
         return False
-    return _cut_off(plane, whole, inside.repeat(step, 0).repeat(step, 1)[: plane.shape[0], : plane.shape[1]], floor)
+    fine = inside.repeat(step, 0).repeat(step, 1)[: plane.shape[0], : plane.shape[1]]
+    return _cut_off(plane, whole.plane, fine, floor)
 
 
 def _inside(body: _Mask) -> _Mask:

@@ -60,6 +60,7 @@ class NodeArgs:
         key: PEM file of its key.
         authorities: PEM file; callers must then show a certificate that it vouches for.
         pdf: Whether a page as encapsulated PDF goes with the report.
+        longest_study_s: Seconds that a study may be graded; 0 sets no end to it.
     """
 
     title: str = "VOCO2D"
@@ -78,6 +79,7 @@ class NodeArgs:
     key: Path | None = None
     authorities: Path | None = None
     pdf: bool = False
+    longest_study_s: float = 1800.0
 
     def __post_init__(self) -> None:
         for title in (self.title, *self.callers):
@@ -86,6 +88,8 @@ class NodeArgs:
             raise ConfigError("TLS needs both a certificate and its key")
         if self.authorities is not None and self.certificate is None:
             raise ConfigError("a caller's certificate is asked for by TLS only; give a certificate and a key too")
+        if self.longest_study_s < 0:
+            raise ConfigError(f"longest_study_s={self.longest_study_s}: must be at least 0")
         if not 4096 <= self.max_pdu <= 1 << 20:
             raise ConfigError(f"max_pdu={self.max_pdu}: must lie between 4096 and {1 << 20}")
 

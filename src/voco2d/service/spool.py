@@ -1,7 +1,6 @@
 """Keeps what a DICOM node received and what it answered, on disk, so that neither a crash nor a full disk loses any."""
 
 import filecmp
-import hashlib
 import logging
 import shutil
 import time
@@ -12,6 +11,7 @@ from typing import Final
 
 from voco2d.durable import to_disk
 from voco2d.file_lock import hold
+from voco2d.service.audit import digest_of
 from voco2d.service.ledger import Ledger
 
 _LEAST_FREE: Final = 1 << 30
@@ -139,8 +139,3 @@ class Spool:
         if shutil.disk_usage(self.folder).free < _LEAST_FREE:
             return "less than 1 GiB is free on the disk"
         return ""
-
-
-def digest_of(uid: str) -> str:
-    """Return what stands for a UID in names and logs: 24 hexadecimal digits of its SHA-256."""
-    return hashlib.sha256(uid.encode("utf-8", "backslashreplace")).hexdigest()[:24]

@@ -1,6 +1,9 @@
 """A service around a network that answers at once, and scans to send to it."""
 
 import io
+import os
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,9 +24,9 @@ from voco2d.inference.settings import ModelSettings
 from voco2d.io.volume import Volume
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.preprocessing.readout import ReadoutArgs
+from voco2d.service.audit import Audit
 from voco2d.service.web.app import make_app
 from voco2d.service.web.args import ServeArgs, UploadLimits
-from voco2d.service.web.audit import AuditLog
 from voco2d.service.web.evidence import Evidence, Explain, Explained, Overlay
 from voco2d.service.web.intake import Intake
 from voco2d.service.web.jobs import Jobs
@@ -136,7 +139,7 @@ class Bench:
         self.args = args
         self.jobs = Jobs(args.database_url)
         self.intake = Intake(args, self.jobs)
-        self.audit = AuditLog(args.state / "audit.jsonl")
+        self.audit = Audit(args.state / "audit.jsonl", "job")
         tokens, _ = load_tokens(args.state, {"VOCO2D_TOKEN": TOKEN}) if args.auth else (None, None)
         self.app = make_app(Service(args, self.jobs, self.intake), tokens, self.audit)
         self.worker = Worker(self.jobs, args.jobs, predictor or make_predictor(), explain, self.audit)
@@ -184,3 +187,55 @@ def client(bench: Bench) -> TestClient:
 
 def send(client: TestClient, content: bytes, name: str = f"{NAME}.zip") -> object:
     return client.post("/api/jobs", files={"scan": (name, content)})
+
+
+def server_programs() -> Path | None:
+    """Folder of PostgreSQL's server programs, on the path or where Debian puts them."""
+    on_path = shutil.which("initdb")
+    folders = [Path(on_path).parent] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return folders[-1] if folders else None
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """Start a PostgreSQL of its own that listens on a socket in its folder only; it refuses to run as root."""
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    pytest.importorskip("psycopg", reason="needs psycopg, of the extra postgres")
+    as_user = ["runuser", "-u", "nobody", "--"] if os.getuid() == 0 else []
+    folder = Path(f"/tmp/voco2d-pg-{os.getpid()}")  # short: the path of a socket has at most 107 bytes
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    data = folder / "data"
+    settings = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+    try:
+        subprocess.run(
+            [*as_user, programs / "initdb", "-D", data, "-U", "voco2d", "-A", "trust"],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+        )
+        start = [
+            *as_user,
+            programs / "pg_ctl",
+            "-D",
+            data,
+            "-w",
+            "-t",
+            "600",
+            "-o",
+            settings,
+            "-l",
+            folder / "log",
+            "start",
+        ]
+        subprocess.run(start, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+        yield f"postgresql+psycopg://voco2d@/postgres?host={folder}"
+    finally:
+        subprocess.run(
+            [*as_user, programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+        )
+        shutil.rmtree(folder, ignore_errors=True)

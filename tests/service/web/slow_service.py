@@ -1,5 +1,6 @@
 """A service by itself, whose network takes its time: `python slow_service.py STATE PORT`."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -31,11 +32,34 @@ class SlowRuntime:
         return {name: np.zeros(len(target.classes), np.float32) + slices.mean() for name, target in TARGETS.items()}
 
 
+class StuckRuntime(SlowRuntime):
+    """Never answers the first volume that any process gives it, of which a file tells the next one."""
+
+    def __init__(self, met: Path) -> None:
+        self._met = met
+
+    def logits(self, slices: Slices) -> Mapping[str, np.ndarray]:
+        if not self._met.exists():
+            self._met.touch()
+            while True:
+                pass
+        return super().logits(slices)
+
+
+def load_stuck(met: Path) -> tuple[Predictor, None]:
+    return _predictor(StuckRuntime(met)), None
+
+
 def load() -> tuple[Predictor, None]:
+    return _predictor(SlowRuntime()), None
+
+
+def _predictor(runtime: SlowRuntime) -> Predictor:
     settings = ModelSettings(preprocess=PreprocessArgs(size=(8, 32, 32)), readout=ReadoutArgs(slices=8, crop=32))
-    return Predictor(Models([SlowRuntime()], settings), gates="off"), None
+    return Predictor(Models([runtime], settings), gates="off")
 
 
 if __name__ == "__main__":
-    args = ServeArgs(Path(sys.argv[1]), port=int(sys.argv[2]), limits=UploadLimits(free_bytes=0))
+    database = os.environ.get("VOCO2D_DATABASE", "")
+    args = ServeArgs(Path(sys.argv[1]), port=int(sys.argv[2]), database=database, limits=UploadLimits(free_bytes=0))
     serve(args, load, partial(print, flush=True))

@@ -111,3 +111,20 @@ def test_what_was_accepted_is_answered_whoever_is_killed(start: Callable[[], Run
     jobs_left.close()
     assert job is not None
     assert (job.state, job.attempts) in (("waiting", 0), ("done", 1))  # done where it was faster than the signal
+
+
+@pytest.mark.integration
+def test_postgresql_keeps_jobs_and_results_over_a_restart(
+    start: Callable[[], Running], tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOCO2D_DATABASE", postgres)
+    service = start()
+    job_id = service.send()
+    service.wait(lambda jobs: jobs[job_id]["state"] == "done")
+    before = service.client.get(f"/api/jobs/{job_id}/result").json()
+    assert service.end(signal.SIGTERM) == 0
+    service = start()
+    assert service.client.get(f"/api/jobs/{job_id}/result").json() == before
+    picture = before["volumes"][0]["images"][0]["file"]
+    assert service.client.get(f"/api/jobs/{job_id}/files/{picture}").status_code == 200
+    assert not (tmp_path / "state" / "jobs.sqlite").exists()

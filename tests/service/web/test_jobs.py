@@ -1,8 +1,5 @@
 """The queue, on SQLite and on a real PostgreSQL where there is one."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,58 +9,6 @@ from voco2d.errors import ConfigError, StoreError, UsageError
 from voco2d.service.web.jobs import MOST_ATTEMPTS, Jobs
 
 IDS = ["a" * 32, "b" * 32, "c" * 32]
-
-
-def server_programs() -> Path | None:
-    """Folder of PostgreSQL's server programs, on the path or where Debian puts them."""
-    on_path = shutil.which("initdb")
-    folders = [Path(on_path).parent] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return folders[-1] if folders else None
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """Start a PostgreSQL of its own that listens on a socket in its folder only; it refuses to run as root."""
-    programs = server_programs()
-    if programs is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    pytest.importorskip("psycopg", reason="needs psycopg, of the extra postgres")
-    as_user = ["runuser", "-u", "nobody", "--"] if os.getuid() == 0 else []
-    folder = Path(f"/tmp/voco2d-pg-{os.getpid()}")  # short: the path of a socket has at most 107 bytes
-    folder.mkdir(mode=0o777)
-    folder.chmod(0o777)
-    data = folder / "data"
-    settings = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-    try:
-        subprocess.run(
-            [*as_user, programs / "initdb", "-D", data, "-U", "voco2d", "-A", "trust"],
-            check=True,
-            capture_output=True,
-            cwd=folder,
-        )
-        start = [
-            *as_user,
-            programs / "pg_ctl",
-            "-D",
-            data,
-            "-w",
-            "-t",
-            "600",
-            "-o",
-            settings,
-            "-l",
-            folder / "log",
-            "start",
-        ]
-        subprocess.run(start, check=True, cwd=folder, stdout=subprocess.DEVNULL)
-        yield f"postgresql+psycopg://voco2d@/postgres?host={folder}"
-    finally:
-        subprocess.run(
-            [*as_user, programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-        )
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.integration)])

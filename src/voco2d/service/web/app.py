@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from voco2d.inference.results import NOTICE
-from voco2d.service.web.audit import AuditLog
+from voco2d.service.audit import Audit
 from voco2d.service.web.guard import Guard
 from voco2d.service.web.rate import RateLimit
 from voco2d.service.web.routes import STATIC, Service, api, health, pages
@@ -18,7 +18,7 @@ from voco2d.version import VERSION
 _DESCRIPTION: Final = f"Grades abdominal injuries on CT. {NOTICE}"
 
 
-def make_app(service: Service, tokens: Tokens | None, audit: AuditLog) -> Guard:
+def make_app(service: Service, tokens: Tokens | None, audit: Audit) -> Guard:
     """Make the ASGI application.
 
     Args:

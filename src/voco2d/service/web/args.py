@@ -49,6 +49,7 @@ class ServeArgs:
         burst: Requests that a caller may make at once.
         most_waiting: Jobs in the queue; further uploads are refused.
         keep_h: Hours that a finished job is kept; 0 keeps it until it is deleted.
+        longest_job_s: Seconds that a job may be graded; 0 sets no end to it.
         limits: Of uploads.
         certificate: PEM file; with `key` the service speaks HTTPS only.
         key: PEM file of its key.
@@ -63,6 +64,7 @@ class ServeArgs:
     burst: int = 120
     most_waiting: int = 200
     keep_h: float = 168.0
+    longest_job_s: float = 1800.0
     limits: UploadLimits = field(default_factory=UploadLimits)
     certificate: Path | None = None
     key: Path | None = None
@@ -77,6 +79,8 @@ class ServeArgs:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
         if self.keep_h < 0:
             raise ConfigError(f"keep_h={self.keep_h}: must be at least 0")
+        if self.longest_job_s < 0:
+            raise ConfigError(f"longest_job_s={self.longest_job_s}: must be at least 0")
         if not self.auth and not is_loopback(self.host):
             raise ConfigError(f"host={self.host}: without a token only this machine may call; take 127.0.0.1")
 

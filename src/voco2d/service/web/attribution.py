@@ -2,38 +2,31 @@
 
 import logging
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from voco2d.errors import UsageError
+from voco2d.inference.explain.explain_study import Explanations
+from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.predictor import Predictor
 from voco2d.io.orientation import swap_lps_ras
 from voco2d.io.volume import Volume
 from voco2d.service.web.evidence import Evidence, Explain, Explained, Overlay
-
-_PACKAGE: Final = "voco2d.inference.explain"
 
 _log = logging.getLogger(__name__)
 
 
 def load_explain(predictor: Predictor) -> Explain | None:
     """Return what explains the answers of a predictor; None, and a line in the log, where nothing does."""
-    if find_spec(_PACKAGE) is None:
-        _log.warning("scans are shown without attribution: %s is not part of this voco2d", _PACKAGE)
-        return None
-    study: Any = import_module(f"{_PACKAGE}.explain_study")
-    explainers: Any = import_module(f"{_PACKAGE}.explainer")
     try:
-        explainer = explainers.Explainer(predictor)
+        explainer = Explainer(predictor)
     except UsageError as error:  # Captum is missing
         _log.warning("scans are shown without attribution: %s", error)
         return None
 
     def explain(grader: Predictor, volume: Volume, begin: Callable[[], None]) -> Explained:
-        explanations = study.Explanations(explainer)
+        explanations = Explanations(explainer)
 
         def look(*seen: Any) -> None:
             begin()

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voco2d.logs import wordless
+from voco2d.service.audit import Audit, digest_of
 from voco2d.service.web.args import UploadLimits
-from voco2d.service.web.audit import AuditLog, digest_of
 from voco2d.service.web.rate import RateLimit
 from voco2d.service.web.tokens import Tokens
 
@@ -49,6 +49,8 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "O
 _FAILURES_PER_MINUTE: Final = 10
 _FORM_BYTES: Final = 2**16
 """What a form may weigh beside its file."""
+_MOST_UPLOADS: Final = 64
+"""Under way at once, half of the connections: the others are for those who ask."""
 _PIECE_S: Final = 60.0
 """Longest pause within a body."""
 
@@ -63,6 +65,9 @@ class Guard:
         limits: Of uploads.
         folder: Where bodies are kept while they come in.
         audit: Where requests are noted.
+
+    Attributes:
+        uploads: Under way now.
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class Guard:
         rate: RateLimit,
         limits: UploadLimits,
         folder: Path,
-        audit: AuditLog,
+        audit: Audit,
     ) -> None:
         self._app = app
         self._tokens = tokens
@@ -83,6 +88,7 @@ class Guard:
         self._folder = folder
         self._body_bytes = limits.upload_bytes + _FORM_BYTES
         self._audit = audit
+        self.uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -92,7 +98,11 @@ class Guard:
         visit = _Visit(scope, send)
         refusal = self._refusal(visit)
         if refusal is None:
-            refusal = await self._pass_on(scope, self._bounded(receive), visit)
+            self.uploads += visit.is_upload
+            try:
+                refusal = await self._pass_on(scope, self._bounded(receive), visit)
+            finally:
+                self.uploads -= visit.is_upload
         if refusal is not None:
             await refusal(scope, receive, visit.send)
         if visit.path.startswith("/api/") and visit.path != "/api/health" and self._is_news(visit):
@@ -129,6 +139,9 @@ class Guard:
         length = visit.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._body_bytes:
             return _answer(413, self._too_large, {"Connection": "close"})
+        if visit.is_upload and self.uploads >= _MOST_UPLOADS:
+            words = f"{_MOST_UPLOADS} uploads are under way already; try again later"
+            return _answer(503, words, {"Retry-After": "5", "Connection": "close"})
         return None
 
     def _knows(self, visit: "_Visit") -> bool:
@@ -179,6 +192,11 @@ class _Visit:
         self.address = digest_of((scope.get("client") or ("unknown",))[0])
         self._scheme = scope["scheme"]
         self._send = send
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether it brings a scan."""
+        return self.method == "POST"
 
     @property
     def is_of_this_machine(self) -> bool:

@@ -2,8 +2,7 @@
 
 import secrets
 import shutil
-import threading
-from typing import IO, Final
+from typing import IO
 
 from voco2d.errors import UsageError
 from voco2d.file_lock import hold
@@ -11,8 +10,6 @@ from voco2d.service.web.args import ServeArgs
 from voco2d.service.web.jobs import Job, Jobs
 from voco2d.service.web.unpack import Upload, UploadRefusedError, unpack
 from voco2d.service.web.worker import SCAN
-
-_UNPACKED_AT_ONCE: Final = 2
 
 
 class Intake:
@@ -28,7 +25,6 @@ class Intake:
 
     def __init__(self, args: ServeArgs, jobs: Jobs) -> None:
         self._args, self._jobs = args, jobs
-        self._unpacking = threading.BoundedSemaphore(_UNPACKED_AT_ONCE)
         self._lock = lock_state(args)
         try:
             jobs.claim(_service_id(args))
@@ -59,9 +55,8 @@ class Intake:
         job_id = secrets.token_hex(16)
         part, folder = self._args.incoming / job_id, self._args.jobs / job_id
         try:
-            with self._unpacking:
-                (part / SCAN).mkdir(parents=True)
-                left_out = unpack(upload, part / SCAN, self._args.limits)
+            (part / SCAN).mkdir(parents=True)
+            left_out = unpack(upload, part / SCAN, self._args.limits)
             part.replace(folder)
             self._jobs.add(job_id)
         except BaseException:

@@ -177,10 +177,11 @@ class Jobs:
             found: dict[str, int] = {row[0]: row[1] for row in database.execute(query)}
         return {state: found.get(state, 0) for state in STATES}
 
-    def ids(self) -> set[str]:
-        """Return the ids of all jobs."""
+    def ids(self, state: State | None = None) -> set[str]:
+        """Return the ids of all jobs, or of those in a state."""
+        query = select(_JOBS.c.id)
         with self._engine.connect() as database:
-            return set(database.execute(select(_JOBS.c.id)).scalars())
+            return set(database.execute(query if state is None else query.where(_JOBS.c.state == state)).scalars())
 
     def delete(self, job_id: str) -> bool:
         """Forget a job; return whether it was there."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -15,8 +16,8 @@ from typing import Final
 from voco2d.errors import Voco2dError
 from voco2d.inference.predictor import Predictor
 from voco2d.logs import start_logging
+from voco2d.service.audit import Audit
 from voco2d.service.web.args import ServeArgs
-from voco2d.service.web.audit import AuditLog
 from voco2d.service.web.evidence import Explain
 from voco2d.service.web.jobs import Jobs
 from voco2d.service.web.worker import Stopped, Worker
@@ -36,6 +37,8 @@ Load = Callable[[], tuple[Predictor, Explain | None]]
 class WorkerProcess:
     """Starts the worker's process, and starts it again whenever it ends by itself.
 
+    A job that takes too long ends the process by SIGALRM, which no decoder can hold up; the next one gives it up.
+
     Args:
         args: Of the service.
         load: Called in the process.
@@ -46,6 +49,7 @@ class WorkerProcess:
         self._stopping = threading.Event()
         self._changing = threading.Lock()
         self._ready = False
+        self._overran = False
         self._process: multiprocessing.process.BaseProcess | None = None
         self._watcher = threading.Thread(target=self._watch, name="worker-watcher", daemon=True)
 
@@ -87,7 +91,7 @@ class WorkerProcess:
             if self._stopping.is_set():
                 return
             self._process = context.Process(
-                target=run_worker, args=(self._args, self._load, theirs), name="voco2d-worker"
+                target=run_worker, args=(self._args, self._load, theirs, self._overran), name="voco2d-worker"
             )
             self._process.start()
         theirs.close()
@@ -100,12 +104,13 @@ class WorkerProcess:
         if error is not None:
             self._process.join()
             raise error
-        self._ready = True
+        self._ready, self._overran = True, False
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
             if self._process is not None:
                 self._process.join()
+                self._overran |= self._process.exitcode == -signal.SIGALRM
             self._ready = False
             if self._stopping.wait(_RESTART_S):
                 return
@@ -118,17 +123,19 @@ class WorkerProcess:
                 _log.error("the worker could not be started: %s", error.strerror)
 
 
-def run_worker(args: ServeArgs, load: Load, told: Connection) -> None:
+def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = False) -> None:
     """Grade until the parent is gone or a signal says so; one process a state folder does.
 
     Args:
         args: Of the service.
         load: Loads the networks.
         told: Gets None once they are loaded, or the error that hindered it.
+        overran: Whether the process before was ended by a job that took too long.
     """
     start_logging(verbose=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends this process in order
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     try:
         with _only_one(args.state / _LOCK_NAME):
             try:
@@ -137,12 +144,15 @@ def run_worker(args: ServeArgs, load: Load, told: Connection) -> None:
             except Voco2dError as error:
                 told.send(error)
                 return
+            audit = Audit(args.state / AUDIT_NAME, "job")
+            limit = partial(_ended_after, args.longest_job_s)
+            worker = Worker(jobs, args.jobs, predictor, explain, audit, args.keep_h * 3600, limit=limit)
+            if overran:
+                worker.give_up(f"took longer than {args.longest_job_s:g} s")
             again = jobs.recover()
             if again:
                 _log.info("%d jobs that were left unfinished are taken up again", again)
             told.send(None)
-            audit = AuditLog(args.state / AUDIT_NAME)
-            worker = Worker(jobs, args.jobs, predictor, explain, audit, args.keep_h * 3600)
             worker.tidy()
             while _parent_lives():
                 if not worker.step():
@@ -154,6 +164,16 @@ def run_worker(args: ServeArgs, load: Load, told: Connection) -> None:
 def _parent_lives() -> bool:
     parent = multiprocessing.parent_process()
     return parent is None or parent.is_alive()
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Have this process end where the block takes longer, whatever it is in the middle of; 0 sets no limit."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _stop(*_: object) -> None:

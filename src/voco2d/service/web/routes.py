@@ -1,12 +1,14 @@
 """The addresses of the service."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Final, no_type_check
 
 from fastapi import APIRouter, Depends, File, HTTPException, Path, Query, Request, Response, Security, UploadFile
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from voco2d.service.web.args import ServeArgs
 from voco2d.service.web.grading import result_files
@@ -19,6 +21,7 @@ from voco2d.service.web.worker import RESULT
 from voco2d.version import VERSION
 
 STATIC: Final = FilePath(__file__).parent / "static"
+_UNPACKED_AT_ONCE: Final = 2
 _MEDIA_TYPES: Final = {".gz": "application/gzip", ".jpg": "image/jpeg", ".png": "image/png"}
 
 
@@ -31,12 +34,15 @@ class Service:
         jobs: The queue.
         intake: Takes uploads.
         worker: The process that grades, or None where another one does.
+        unpacking: Is held while an upload is unpacked. Those that wait for it hold no thread: all other addresses
+            answer from the same few.
     """
 
     args: ServeArgs
     jobs: Jobs
     intake: Intake
     worker: WorkerProcess | None = None
+    unpacking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_UNPACKED_AT_ONCE))
 
 
 def _service(request: Request) -> Service:
@@ -83,13 +89,14 @@ def show_health(service: Served) -> Health:
 
 @api.post("", status_code=202, summary="Upload a scan", responses=_problems(400, 408, 415, 503, 507))
 @no_type_check  # FastAPI hands in Starlette's upload for its own
-def create_job(
+async def create_job(
     service: Served,
     scan: Annotated[UploadFile, File(description="a zip of DICOM files, or a NIfTI file (.nii, .nii.gz)")],
 ) -> NewJobView:
     """Queue the series of an upload; it may hold several studies."""
     try:
-        job, left_out = service.intake.accept(scan.file)
+        async with service.unpacking:
+            job, left_out = await run_in_threadpool(service.intake.accept, scan.file)
     except UploadRefusedError as refusal:
         headers = {"Retry-After": "60"} if refusal.status == 503 else None
         raise HTTPException(refusal.status, refusal.reason, headers) from None

@@ -10,9 +10,9 @@ from typing import Final
 import uvicorn
 
 from voco2d.errors import UsageError
+from voco2d.service.audit import Audit
 from voco2d.service.web.app import make_app
 from voco2d.service.web.args import ServeArgs
-from voco2d.service.web.audit import AuditLog
 from voco2d.service.web.intake import Intake
 from voco2d.service.web.jobs import Jobs
 from voco2d.service.web.process import AUDIT_NAME, Load, WorkerProcess
@@ -47,7 +47,7 @@ def serve(args: ServeArgs, load: Load, tell: Callable[[str], None]) -> None:
         ending.callback(worker.stop)
         worker.start()
         tokens, new = load_tokens(args.state) if args.auth else (None, None)  # made last: it is shown only once
-        audit = AuditLog(args.state / AUDIT_NAME)
+        audit = Audit(args.state / AUDIT_NAME, "job")
         audit.note("started", "")
         _tell(tell, args, listening.getsockname()[1], new)
         app = make_app(Service(args, jobs, intake, worker), tokens, audit)

@@ -4,13 +4,14 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
 from voco2d.inference.outcome import failure_reason
 from voco2d.inference.predictor import Predictor
 from voco2d.logs import wordless
-from voco2d.service.web.audit import AuditLog, digest_of
+from voco2d.service.audit import Audit, digest_of
 from voco2d.service.web.evidence import Explain
 from voco2d.service.web.grading import NothingToGradeError, grade_upload
 from voco2d.service.web.jobs import Job, Jobs
@@ -44,6 +45,7 @@ class Worker:
         audit: Where ends are noted.
         keep_s: Seconds that finished jobs are kept; 0 keeps them.
         clock: Seconds that never go backwards.
+        limit: Is entered while a job is graded, to end what takes too long.
     """
 
     def __init__(
@@ -52,12 +54,13 @@ class Worker:
         folder: Path,
         predictor: Predictor,
         explain: Explain | None,
-        audit: AuditLog,
+        audit: Audit,
         keep_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        limit: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._jobs, self._folder, self._predictor, self._explain = jobs, folder, predictor, explain
-        self._audit, self._keep_s, self._clock = audit, keep_s, clock
+        self._audit, self._keep_s, self._clock, self._limit = audit, keep_s, clock, limit
         self._cleaned = float("-inf")
 
     def tidy(self) -> None:
@@ -67,6 +70,11 @@ class Worker:
             if job is not None and job.state == "done":
                 shutil.rmtree(folder / SCAN, ignore_errors=True)
 
+    def give_up(self, reason: str) -> None:
+        """Let what is called running have failed; for a start, after such a job ended the process."""
+        for job_id in self._jobs.ids("running"):
+            self._fail(job_id, reason)
+
     def step(self) -> bool:
         """Grade one job; return whether there was one."""
         self._forget_old()
@@ -75,17 +83,18 @@ class Worker:
             return False
         begun = self._clock()
         try:
-            self._grade(job)
+            with self._limit():
+                self._grade(job)
         except Stopped:
             self._jobs.put_back(job.id)
             raise
         except _DeletedError:
             self._audit.note("deleted while graded", "", job.id)
         except NothingToGradeError as error:
-            self._fail(job, str(error))
+            self._fail(job.id, str(error))
         except Exception as error:  # whatever an upload holds, the others must still be graded
             _log.warning("job %s failed\n%s", digest_of(job.id), wordless(error))
-            self._fail(job, failure_reason(error))
+            self._fail(job.id, failure_reason(error))
         else:
             self._audit.note("graded", "", job.id, seconds=round(self._clock() - begun))
         if self._jobs.get(job.id) is None:
@@ -107,10 +116,10 @@ class Worker:
             raise _DeletedError
         shutil.rmtree(folder / SCAN, ignore_errors=True)
 
-    def _fail(self, job: Job, reason: str) -> None:
-        self._jobs.fail(job.id, reason)
-        self._audit.note("failed", "", job.id)
-        shutil.rmtree(self._folder / job.id, ignore_errors=True)
+    def _fail(self, job_id: str, reason: str) -> None:
+        self._jobs.fail(job_id, reason)
+        self._audit.note("failed", "", job_id)
+        shutil.rmtree(self._folder / job_id, ignore_errors=True)
 
     def _forget_old(self) -> None:
         """Delete what is older than it should become, now and then."""
