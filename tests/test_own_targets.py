@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from voco2d.cli import main
 from voco2d.inference.export import export_package
 from voco2d.inference.onnx_package import read_package
 from voco2d.inference.predictor import Predictor
@@ -66,8 +67,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> Path:
-    from voco2d.cli import main
-
     words = ("--labels", folder / "labels.csv", "--init", "random", "--config", folder / "config.yaml")
     assert main([str(word) for word in ("finetune", folder / "store", *words, "--out", folder / "run")]) == 0
     return folder / "run"

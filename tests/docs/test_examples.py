@@ -2,11 +2,14 @@
 
 import contextlib
 import io
+import json
+import os
 import re
 import runpy
 from pathlib import Path
 from unittest.mock import patch
 
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -47,3 +50,21 @@ def test_classifying_learns_and_scores_the_held_out(cohort: Path, pretrained: tu
     assert len(losses) == 5
     assert losses[-1] < losses[0]
     assert re.search(r"'any_injury': [0-9.]+, 'mean': [0-9.]+\}", said)
+
+
+@pytest.mark.realdata
+def test_organ_presence_goes_from_real_masks_to_scores(tmp_path: Path) -> None:
+    data = Path(os.environ.get("VOCO2D_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    if not data.is_dir():
+        pytest.skip(f"no real data at {data}; set VOCO2D_REAL_DATA")
+    run("organ_presence.py", data.resolve(), tmp_path / "out", "epochs=1", "device=cpu")
+    labels = pd.read_csv(tmp_path / "out" / "labels.csv").set_index("patient_id")
+    seen = labels.filter(like="whole-", axis=0)["kidneys_visible"]
+    assert set(seen) == {"present", "absent"}  # slabs from the liver to the thighs
+    assert pd.isna(labels.loc["chest_pe", "spleen_visible"])
+    splits = pd.read_csv(tmp_path / "out" / "splits.csv")
+    patients = splits["patient_id"].str.split("-").str[0]
+    assert splits.groupby(patients)["split"].nunique().max() == 1
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["targets"]["spleen_visible"]["n"] == len(patients[splits["split"] == "test"]) - 1
+    assert "rsna" not in scores

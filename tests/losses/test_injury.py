@@ -14,6 +14,7 @@ from voco2d.losses.injury import (
     weight_totals,
     weighted_nll,
 )
+from voco2d.target_block import parse_targets
 from voco2d.targets import ANY_INJURY, TARGETS
 
 
@@ -126,3 +127,38 @@ def test_terms_of_the_parts_of_a_batch_sum_to_those_of_the_batch() -> None:
     ]
     for name, term in injury_terms(logits, labels).items():
         torch.testing.assert_close(parts[0][name] + parts[1][name], term)
+
+
+def test_a_missing_label_is_as_if_the_sample_were_not_there() -> None:
+    targets = parse_targets(
+        {
+            "a": {"kind": "binary", "classes": ["x", "y"], "weights": [1, 3]},
+            "b": {"kind": "ordinal", "classes": [1, 2, 3]},
+        }
+    )
+    generator = torch.Generator().manual_seed(0)
+    logits = {name: torch.randn(6, len(target.classes), generator=generator) for name, target in targets.items()}
+    labels = {"a": torch.tensor([0, -1, 1, 1, -1, 0]), "b": torch.tensor([2, 0, 1, -1, 0, 2])}
+    terms = injury_terms(logits, labels, targets=targets)
+    assert set(terms) == {"a", "b"}  # nothing is derived from others than RSNA's
+    known = labels["a"] >= 0
+    alone = weighted_nll(logits["a"][known].log_softmax(dim=1), labels["a"][known], targets["a"].weights)
+    torch.testing.assert_close(terms["a"], alone)
+    totals = weight_totals(labels, targets)
+    parts = [slice(0, 2), slice(2, 6)]
+    summed = sum(
+        InjuryLoss(InjuryLossArgs(), targets)(
+            {n: v[p] for n, v in logits.items()}, {n: v[p] for n, v in labels.items()}, totals
+        )
+        for p in parts
+    )
+    torch.testing.assert_close(summed, torch.stack(list(terms.values())).mean())
+
+
+def test_a_target_that_nobody_has_a_label_of_adds_nothing() -> None:
+    targets = parse_targets({"a": {"kind": "binary", "classes": ["x", "y"]}})
+    logits = {"a": torch.randn(3, 2, requires_grad=True)}
+    loss = InjuryLoss(InjuryLossArgs(), targets)(logits, {"a": torch.full((3,), -1)})
+    loss.backward()
+    assert float(loss) == 0
+    assert not logits["a"].grad.any()

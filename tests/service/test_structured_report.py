@@ -9,12 +9,13 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage
 
-from voco2d.inference.results import NOTICE
+from voco2d.inference.results import NOTICE, SeriesResult, StudyResult
 from voco2d.service.answer import to_bytes
 from voco2d.service.key_image import encapsulated_pdf, key_images
 from voco2d.service.result_page import result_page
 from voco2d.service.structured_report import structured_report
 from voco2d.service.study_files import KeySlice, read_headers
+from voco2d.target_block import parse_targets
 from voco2d.targets import TARGETS
 
 PROBABILITY = "122157"
@@ -137,3 +138,24 @@ def _references(report):
         for item in child.get("ContentSequence", [])
         if item.ValueType == "IMAGE"
     ]
+
+
+def test_targets_of_ones_own_are_coded_by_their_names(files):
+    block = {"tumour_in_the_pancreas": {"kind": "binary", "classes": ["absent", "present"]}}
+    targets = parse_targets({**block, "phase": {"kind": "multiclass", "classes": ["native", "venous"]}})
+    folds = np.array([[0.3, 0.7, 0.9, 0.1]])
+    result = StudyResult("p", "s", (SeriesResult("p", "s", "1", "off", folds),), targets=targets)
+    report = structured_report(result, files, [], [])
+    codes = {
+        (str(item.CodeValue), str(item.CodeMeaning))
+        for element in report.iterall()
+        if element.VR == "SQ"
+        for item in element.value
+        if "CodeValue" in item and item.CodingSchemeDesignator == "99VOCO2D"
+    }
+    meanings = {meaning for _, meaning in codes}
+    assert {"tumour in the pancreas", "present", "phase", "native", "venous"} <= meanings
+    assert "absent" not in meanings
+    assert all(len(value) <= 16 for value, _ in codes)
+    assert "Traumatic injury" not in str(report)
+    assert result_page(result).startswith(b"%PDF")

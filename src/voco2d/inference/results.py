@@ -140,7 +140,6 @@ class StudyResult:
     def to_tree(self) -> dict[str, Any]:
         """Return everything but sources and times as plain values: the same input gives the same tree."""
         probabilities, intervals = self._answer(self._assessed())
-        injury = self.any_injury
         return {
             "notice": NOTICE,
             "patient_id": self.patient_id,
@@ -151,17 +150,20 @@ class StudyResult:
             "calibrated": self.scalers is not None,
             "probabilities": _rounded(probabilities),
             "intervals": _rounded(intervals),
-            **(
-                {}
-                if self.targets.derived is None
-                else {self.targets.derived.name: None if injury is None else round(injury, DECIMALS)}
-            ),
+            **self._beside(),
             "series": [self._series_tree(entry) for entry in self.series],
         }
 
     def to_json(self) -> str:
         """Write `to_tree` as JSON."""
         return json.dumps(self.to_tree(), indent=2, allow_nan=False) + "\n"
+
+    def _beside(self) -> dict[str, Any]:
+        """Return what goes with the probabilities: RSNA's sum of all, or what other targets are."""
+        if self.targets.derived is None:
+            return {"targets": {name: list(target.classes) for name, target in self.targets.items()}}
+        injury = self.any_injury
+        return {self.targets.derived.name: None if injury is None else round(injury, DECIMALS)}
 
     def _series_tree(self, entry: SeriesResult) -> dict[str, Any]:
         probabilities, intervals = self.series_answer(entry)

@@ -31,7 +31,7 @@ class OrdinalHead(nn.Module):
         gaps = (start[1:] - start[:-1]) - _LEAST_GAP
         self.gaps = nn.Parameter(gaps + torch.log(-torch.expm1(-gaps)))  # the inverse of softplus
 
-    def thresholds(self) -> Float[Tensor, " K-1"]:
+    def thresholds(self) -> Float[Tensor, " _"]:
         """Return θ, rising, in float32."""
         first, gaps = self.first.float(), F.softplus(self.gaps.float()) + _LEAST_GAP
         return torch.cat([first, first + gaps.cumsum(dim=0)])

@@ -173,7 +173,7 @@ async function showVolume(index) {
   $("overlay-row").hidden = true;
   $("scores").setAttribute("hidden", "");
   $("status").textContent = series.status === "assessed"
-    ? `Assessed. Any injury: ${percent(study.any_injury)}${study.calibrated ? ", calibrated" : ", not calibrated"}${
+    ? `Assessed${study.any_injury === undefined ? "" : `. Any injury: ${percent(study.any_injury)}`}${study.calibrated ? ", calibrated" : ", not calibrated"}${
       study.series.length > 1 ? `; numbers are the highest of ${study.series.length} series` : ""}.`
     : "Not assessed: there is no number for this series.";
   const skipped = Object.entries(state.result.skipped).map(([reason, files]) => `${files} left out: ${reason}`);
@@ -191,7 +191,7 @@ async function showScan(volume) {
 
 function drawTargets(study, series) {
   const values = series.probabilities === null ? null : study.probabilities;
-  $("targets").replaceChildren(...Object.entries(TARGETS).map(([target, classes]) => {
+  $("targets").replaceChildren(...Object.entries(study.targets ?? TARGETS).map(([target, classes]) => {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "target";
@@ -200,13 +200,13 @@ function drawTargets(study, series) {
     const keys = state.volume.key_slices[target];
     const name = document.createElement("span");
     name.className = "name";
-    name.append(words(target), words(values ? percent(1 - values[`${target}_healthy`]) : "no number"));
+    name.append(words(target), words(values ? percent(1 - values[`${target}_${classes[0]}`]) : "no number"));
     button.append(name);
     if (values) {
       const bar = document.createElement("span");
       bar.className = "bar";
       const filled = document.createElement("span");
-      filled.style.width = percent(1 - values[`${target}_healthy`]);
+      filled.style.width = percent(1 - values[`${target}_${classes[0]}`]);
       bar.append(filled);
       button.append(bar);
     }
