@@ -1,5 +1,6 @@
 """Grades studies in a process of its own, so that one that takes too long or breaks a decoder ends that alone."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -58,13 +59,14 @@ class Grader:
             Exception: Whatever grading raises.
         """
         try:
-            return self._run(_answer, folder, version, seconds=self._longest_s)
+            written: dict[str, bytes] = self._run(_answer, folder, version, seconds=self._longest_s)
         except TimeoutError:
             self._make_ready()
             raise Voco2dError(f"took longer than {self._longest_s:g} s") from None
         except ProcessExpired:
             self._make_ready()
             raise Voco2dError("the reader crashed on it") from None
+        return written
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
@@ -97,6 +99,7 @@ def _end_with_parent() -> None:
 
 def _load_once(load: Load) -> None:
     _loaded[:] = [load()]
+    gc.freeze()  # it stays: the collector need not look through it for every study
 
 
 def _answer(folder: Path, version: int) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """The worker in a process of its own, so that a decoder's crash costs one attempt at one job and not the service."""
 
 import fcntl
+import gc
 import logging
 import multiprocessing
 import signal
@@ -144,6 +145,7 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
             except Voco2dError as error:
                 told.send(error)
                 return
+            gc.freeze()  # what is loaded stays: the collector need not look through it for every job
             audit = Audit(args.state / AUDIT_NAME, "job")
             limit = partial(_ended_after, args.longest_job_s)
             worker = Worker(jobs, args.jobs, predictor, explain, audit, args.keep_h * 3600, limit=limit)
