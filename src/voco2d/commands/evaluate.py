@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_scores(scores: dict[str, Any], targets: TargetSet) -> None:
-    console = Console(width=110)
+    console = Console(width=110 if targets.is_rsna else 140)
     intervals = scores.get("intervals", {})
     overall = Table("score", "value", "95 % interval", title=f"{scores['n_patients']} patients")
     score = score_name(targets)

@@ -66,7 +66,7 @@ def _predict(options: argparse.Namespace) -> int:
         reason = f"; {rejections[0].path}: {rejections[0].reason}" if rejections else ""
         inputs = ", ".join(str(path) for path in options.inputs)
         raise UsageError(f"no scan in {inputs}{reason}; give DICOM folders, NIfTI, NRRD, MetaImage or NumPy files")
-    table = prediction_table(studies)
+    table = prediction_table(studies, predictor.targets)
     write_table(options.out, table)
     write_text(results, results_text(studies))
     if pages is not None:

@@ -72,7 +72,7 @@ def grade_upload(
         _grade_series(predictor, explain, source, out, found, _part(advance, index, len(sources)))
     if not found.series:
         raise NothingToGradeError(found.rejections[0].reason if found.rejections else "no CT series in it")
-    studies = group_studies(found.series, predictor.scalers)
+    studies = group_studies(found.series, predictor.scalers, predictor.targets)
     places = {id(entry): (i, j) for i, study in enumerate(studies) for j, entry in enumerate(study.series)}
     for entry, volume in zip(found.series, found.volumes, strict=True):
         volume["study"], volume["series"] = places[id(entry)]
