@@ -104,7 +104,7 @@ def test_raw_scans_are_graded_and_scored(trained: Path, folder: Path, run: Run, 
     assert run("predict", folder / "scans", *words)[0] == 0
     table = pd.read_csv(tmp_path / "predictions.csv")
     assert list(table.columns) == ["patient_id", "series_id", *COLUMNS, "status", "reason"]
-    told = json.loads((tmp_path / "predictions.results.json").read_text())["studies"][0]
+    told = json.loads((tmp_path / "predictions.json").read_text())["studies"][0]
     assert list(told["probabilities"]) == list(COLUMNS)
     assert "any_injury" not in told
     words = ("--labels", folder / "labels.csv", "--json", tmp_path / "scores.json", "--bootstrap", 20)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
@@ -11,7 +13,7 @@ def test_each_class_agrees_with_sklearn(tables):
     paired = pair(*tables(120))
     values = class_metrics(paired)
     for name, target in RSNA_2023.scored.items():
-        called = decide(paired.probabilities[name])
+        called = decide(paired.probabilities[name], RSNA_2023.scored[name])
         for index, grade in enumerate(target.classes):
             positive, chosen = paired.truth[name] == index, called == index
             expected = {
@@ -29,7 +31,7 @@ def test_graded_targets_agree_with_sklearns_macro_and_binary_ones_with_their_inj
     paired = pair(*tables(120))
     values = class_metrics(paired)
     for name in ORGANS:
-        called = decide(paired.probabilities[name])
+        called = decide(paired.probabilities[name], RSNA_2023.scored[name])
         kidney = target_metrics(values, RSNA_2023.scored[name])
         assert kidney["precision"] == pytest.approx(sk.precision_score(paired.truth[name], called, average="macro"))
         assert kidney["recall"] == pytest.approx(sk.recall_score(paired.truth[name], called, average="macro"))
@@ -81,5 +83,8 @@ def test_a_class_that_is_never_called_has_precision_0():
 
 
 def test_decision_rule():
-    np.testing.assert_array_equal(decide(np.array([[0.5, 0.5], [0.51, 0.49]])), [1, 0])
-    np.testing.assert_array_equal(decide(np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.1, 0.2, 0.7]])), [0, 1, 2])
+    np.testing.assert_array_equal(decide(np.array([[0.5, 0.5], [0.51, 0.49]]), TARGETS["bowel"]), [1, 0])
+    graded = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.1, 0.2, 0.7]])
+    np.testing.assert_array_equal(decide(graded, TARGETS["kidney"]), [0, 1, 2])
+    ordinal = replace(TARGETS["kidney"], kind="ordinal")  # the median: 0.6 lie beyond the first class
+    np.testing.assert_array_equal(decide(graded, ordinal), [1, 1, 2])

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from voco2d.evaluation.metrics import decide
 from voco2d.models.ordinal_head import OrdinalHead
+from voco2d.targets import Target
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -24,11 +26,12 @@ def test_it_is_the_difference_of_cumulative_probabilities() -> None:
     torch.testing.assert_close(head(features).exp().double(), edges[:, :-1] - edges[:, 1:], atol=1e-5, rtol=1e-4)
 
 
-def test_a_rising_score_moves_the_most_probable_class_up_and_never_back() -> None:
+def test_a_rising_score_moves_the_called_class_up_and_never_back() -> None:
     head = OrdinalHead(1, 4)
     with torch.no_grad():
         head.score.weight.fill_(1)
-    called = head(torch.linspace(-8, 8, 200)[:, None]).argmax(dim=1).numpy()
+    probabilities = head(torch.linspace(-8, 8, 200)[:, None]).exp().detach().numpy()
+    called = decide(probabilities, Target("a", tuple("abcd"), (1.0,) * 4, "ordinal"))
     assert (np.diff(called) >= 0).all()
     assert set(called) == {0, 1, 2, 3}
 

@@ -27,8 +27,8 @@ def run(options: argparse.Namespace) -> int:
     store = VolumeStore(options.store)
     cohort = join_labels(store.index, read_labels(_labels_path(options), targets), targets)
     if options.use_folds is None:
-        series = cohort.series["patient_id"].value_counts()
-        folds = stratify(cohort.labels, series, options.folds, options.seed, targets)
+        counts = cohort.series["patient_id"].value_counts()
+        folds = stratify(cohort.labels, counts, options.folds, options.seed, targets)
     else:
         folds = adopt_folds(read_folds(options.use_folds), cohort.labels, str(options.use_folds))
     _check_pretraining(options, folds)

@@ -52,7 +52,7 @@ def _print_scores(scores: dict[str, Any], targets: TargetSet) -> None:
     for name in (*(("rsna_organs",) if targets.is_rsna else ()), *_HEADLINES):
         overall.add_row(name, _number(scores[name]), _interval(intervals.get(name)))
     console.print(overall)
-    columns = _PER_TARGET
+    columns: tuple[str, ...] = _PER_TARGET
     if any(target.kind == "ordinal" for target in targets.values()):
         columns = (*columns, *ORDINAL_METRICS)
     table = Table("target", "n", *(name.replace("_", " ") for name in columns))

@@ -89,7 +89,8 @@ def _with_counts(result: Tree, paired: Paired) -> Tree:
     for name, target in paired.targets.scored.items():
         probabilities, truth = paired.labelled(name)
         result["targets"][name]["n"] = len(truth)
-        result["targets"][name]["confusion"] = confusion(truth, decide(probabilities), len(target.classes)).tolist()
+        called = decide(probabilities, target)
+        result["targets"][name]["confusion"] = confusion(truth, called, len(target.classes)).tolist()
         counts = np.bincount(truth, minlength=len(target.classes))
         for grade, count in zip(target.classes, counts, strict=True):
             result["targets"][name]["classes"][grade]["n"] = int(count)

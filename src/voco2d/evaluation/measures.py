@@ -106,7 +106,7 @@ def _part_values(
     positive = truth == part.grade
     if part.kind in _RANKINGS:
         return {part: _RANKINGS[part.kind](positive, probabilities[:, part.grade], times)}
-    called = decide(probabilities) == part.grade
+    called = decide(probabilities, paired.targets.scored[name]) == part.grade
     hits, occurring, chosen = np.stack([positive & called, positive, called]).astype(np.float64) @ times
     counted = decision_values(hits, occurring, chosen, times.sum(axis=0) - occurring)
     return {Part(kind, name, part.grade): value for kind, value in counted.items()}
@@ -128,6 +128,7 @@ def _whole_value(
     times: Float[np.ndarray, "n draws"],
 ) -> Float[np.ndarray, " draws"]:
     name, rows = part.target, times.sum(axis=0)
+    target = paired.targets.scored[name]
     value: Float[np.ndarray, " draws"]
     if part.kind == "weighted_log_loss":
         weights = row_weights(paired, name)
@@ -135,9 +136,9 @@ def _whole_value(
     elif part.kind == "log_loss":
         value = row_losses(paired, name) @ times / rows
     elif part.kind in ORDINAL_METRICS:
-        value = ordinal_values(truth, decide(probabilities), probabilities.shape[1], times)[part.kind]
+        value = ordinal_values(truth, decide(probabilities, target), probabilities.shape[1], times)[part.kind]
     elif part.kind == "accuracy":
-        value = (decide(probabilities) == truth).astype(np.float64) @ times / rows
+        value = (decide(probabilities, target) == truth).astype(np.float64) @ times / rows
     else:
         probability, injured = 1 - probabilities[:, 0], truth > 0
         if part.kind == "brier":

@@ -20,7 +20,7 @@ def point_scores(paired: Paired) -> Tree:
     for name, target in paired.targets.scored.items():
         losses, weights = row_losses(paired, name), row_weights(paired, name)
         probabilities, truth = paired.labelled(name)
-        called = decide(probabilities)
+        called = decide(probabilities, target)
         known = len(truth) > 0
         whole[name] = {
             "log_loss": float(losses.mean()) if known else np.nan,

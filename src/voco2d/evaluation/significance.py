@@ -101,7 +101,7 @@ def _score_draws(paired: Paired, draws: Float[np.ndarray, "N draws"]) -> Tree:
     for name, target in paired.targets.scored.items():
         losses, weights = row_losses(paired, name), row_weights(paired, name)
         probabilities, truth = paired.labelled(name)
-        called, times = decide(probabilities), paired.counted(name, draws)
+        called, times = decide(probabilities, target), paired.counted(name, draws)
         right = (called == truth).astype(np.float64)
         with np.errstate(invalid="ignore"):  # a draw may lack every label of a target
             loss, accuracy = np.stack([losses, right]) @ times / times.sum(axis=0)
@@ -116,7 +116,7 @@ def _class_values(paired: Paired, draws: Float[np.ndarray, "N draws"]) -> ClassV
     values: dict[str, dict[str, Mapping[str, Any]]] = {}
     for name, target in paired.targets.scored.items():
         probabilities, truth = paired.labelled(name)
-        called, times = decide(probabilities), paired.counted(name, draws)
+        called, times = decide(probabilities, target), paired.counted(name, draws)
         rows = times.sum(axis=0)
         values[name] = {}
         for index, grade in enumerate(target.classes):

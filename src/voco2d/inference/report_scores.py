@@ -80,8 +80,9 @@ _MEANS = (
     "weights of the classes, a target's part of the score."
 )
 _RULE = (
-    "A target of two classes is called the second from 0.5 on, another one is given its most probable class. Where one "
-    "class is common accuracy is high for a model that always calls that."
+    "A target of two classes is called the second from 0.5 on, an ordinal one the highest class that is reached or "
+    "passed with 0.5 or more, another one is given its most probable class. Where one class is common accuracy is high "
+    "for a model that always calls that."
 )
 _ROWS_SHOWN = 50
 
