@@ -132,7 +132,8 @@ def compare_aligned(
 ) -> list[Comparison]:
     """Compare two arms, `before` and `after`, that `alignment.align` has joined already, a table a seed.
 
-    `metrics`, `resamples`, `seed`, `permutations` and `resample_seeds` are those of `compare`."""
+    `metrics`, `resamples`, `seed`, `permutations` and `resample_seeds` are those of `compare`.
+    """
     if len(before) != len(after):
         raise UsageError(f"{len(before)} seeds against {len(after)}: a comparison takes as many of both arms")
     measures = _checked(metrics, resamples)
@@ -162,7 +163,8 @@ def estimate(
 ) -> list[Estimate]:
     """Score one arm, with the interval of its mean over seeds; `predictions` are its tables, a table a seed.
 
-    `labels`, `metrics`, `resamples`, `seed`, `aggregate` and `resample_seeds`, and errors, are those of `compare`."""
+    `labels`, `metrics`, `resamples`, `seed`, `aggregate` and `resample_seeds`, and errors, are those of `compare`.
+    """
     measures = _checked(metrics, resamples)
     tables = align(labels, predictions, aggregate)
     points = _points(tables, measures)
