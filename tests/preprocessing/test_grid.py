@@ -75,7 +75,7 @@ def test_a_smaller_size_crops_the_middle(make_volume: MakeVolume) -> None:
     np.testing.assert_array_equal(prepared.hu, hu[1:5, 3:7, 3:9])
     assert prepared.box == (0, 6, 0, 10, 0, 12)
     assert prepared.span == (1, 5, 3, 7, 3, 9)
-    assert prepared.source_slice(0) == pytest.approx(1)
+    assert prepared.source_voxel(0, 0, 0)[0] == pytest.approx(1)
 
 
 def test_a_larger_size_pads_with_air(make_volume: MakeVolume) -> None:

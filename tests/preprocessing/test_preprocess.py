@@ -50,7 +50,7 @@ def test_dropped_slices_are_noted_and_the_box_leads_back(body: DrawBody, make_vo
     assert prepared.box[:2] == (2, 10)
     assert prepared.notes == ("empty slices: 4 without body dropped at the ends",)
     for index in range(4):  # the body's HU rises by 10 a slice, so that a HU tells its source slice
-        assert prepared.source_slice(index) == pytest.approx((prepared.hu[index, 8, 8] - 40) / 10)
+        assert prepared.source_voxel(index, 0, 0)[0] == pytest.approx((prepared.hu[index, 8, 8] - 40) / 10)
 
 
 def test_volume_without_body_is_refused_with_the_reason(make_volume: MakeVolume) -> None:

@@ -33,20 +33,37 @@ def overlap_labels(centers: Coordinates, grid: int, crop: int) -> Coordinates:
 
 
 def base_centers(grid: int, crop: int) -> Float[np.ndarray, "K 2"]:
-    """Return the centres of the `grid` × `grid` base crops as (row, column), pixels, in row-major order."""
+    """Return the centres of the `grid` × `grid` base crops as (row, column), pixels, in row-major order.
+
+    Args:
+        grid: Base crops along each side.
+        crop: Side of a crop, pixels.
+    """
     steps = (np.arange(grid) + 0.5) * crop
     rows, columns = np.meshgrid(steps, steps, indexing="ij")
     return np.stack([rows.ravel(), columns.ravel()], axis=-1)
 
 
 def random_centers(generator: np.random.Generator, count: int, grid: int, crop: int) -> Float[np.ndarray, "{count} 2"]:
-    """Draw the centres of `count` crops that lie inside the slice and begin at whole pixels, as (row, column)."""
+    """Draw the centres of `count` crops that lie inside the slice and begin at whole pixels, as (row, column).
+
+    Args:
+        generator: Draws.
+        count: Crops.
+        grid: Base crops along each side of the slice.
+        crop: Side of a crop, pixels.
+    """
     corners = generator.integers(0, (grid - 1) * crop, size=(count, 2), endpoint=True)
     return corners + crop / 2
 
 
 def first_pixels(centers: Float[np.ndarray, "*shape 2"], crop: int) -> Int[np.ndarray, "*shape 2"]:
-    """Return the first row and column of crops with these centres."""
+    """Return the first row and column of crops with these centres.
+
+    Args:
+        centers: (row, column) of each crop, pixels.
+        crop: Side of a crop, pixels.
+    """
     return np.rint(centers - crop / 2).astype(np.int64)
 
 
@@ -57,6 +74,9 @@ def cut_crops(slices: Float[Tensor, "B S H W"], corners: Int[Tensor, "B N 2"], c
         slices: The slices.
         corners: First row and column of each crop, pixels, inside the slice.
         crop: Side of a crop, pixels.
+
+    Returns:
+        (B, N, S, c, c) crops, of the slices' type.
     """
     offsets = torch.arange(crop, device=slices.device)
     volumes = rearrange(torch.arange(slices.shape[0], device=slices.device), "b -> b 1 1 1")

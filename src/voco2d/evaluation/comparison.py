@@ -133,7 +133,10 @@ def compare_aligned(
     permutations: int = PERMUTATIONS,
     resample_seeds: bool = False,
 ) -> list[Comparison]:
-    """Compare two arms that `alignment.align` has joined already; otherwise as `compare`."""
+    """Compare two arms, `before` and `after`, that `alignment.align` has joined already, a table a seed.
+
+    `metrics`, `resamples`, `seed`, `permutations` and `resample_seeds` are those of `compare`.
+    """
     if len(before) != len(after):
         raise UsageError(f"{len(before)} seeds against {len(after)}: a comparison takes as many of both arms")
     measures = _checked(metrics, resamples, before[0].targets if before else RSNA_2023)
@@ -162,7 +165,10 @@ def estimate(
     resample_seeds: bool = False,
     targets: TargetSet = RSNA_2023,
 ) -> list[Estimate]:
-    """Score one arm, with the interval of its mean over seeds; arguments and errors as those of `compare`."""
+    """Score one arm, with the interval of its mean over seeds; `predictions` are its tables, a table a seed.
+
+    `labels`, `metrics`, `resamples`, `seed`, `aggregate` and `resample_seeds`, and errors, are those of `compare`.
+    """
     measures = _checked(metrics, resamples, targets)
     tables = align(labels, predictions, aggregate, targets)
     points = _points(tables, measures)

@@ -26,6 +26,8 @@ from voco2d.preprocessing.readout import ReadoutArgs
 from voco2d.progress import track
 from voco2d.targets import TargetSet
 
+# long: one class with everything a program asks of a model, most of it documentation
+
 STORED: Final = "stored"
 """Calibrate by the file stored with the run, if there is one."""
 
@@ -85,7 +87,12 @@ class Predictor:
 
     @classmethod
     def load(cls, paths: Sequence[Path | str], **options: Any) -> "Predictor":
-        """Load the networks of several runs; `options` are the keywords of the class."""
+        """Load the networks of several runs; `options` are the keywords of the class.
+
+        Args:
+            paths: Run folders, weights of folds or packages, as `run` of the class.
+            **options: The other keywords of the class.
+        """
         return cls(paths, **options)
 
     @property
@@ -175,12 +182,16 @@ class Predictor:
         return group_studies(series, self.scalers, self.targets), rejections
 
     def predict_many(self, inputs: Sequence[Path]) -> tuple[pd.DataFrame, list[Rejection]]:
-        """Do as `predict_studies`; return `prediction_table` in place of the studies."""
+        """Return `prediction_table` of what `predict_studies` finds, and the files that belong to none."""
         studies, rejections = self.predict_studies(inputs)
         return prediction_table(studies, self.targets), rejections
 
     def predict_source(self, source: Source, look: Look | None = None) -> tuple[list[SeriesResult], list[Rejection]]:
-        """Grade one discovered series; `look` is that of `predict`.
+        """Grade one discovered series.
+
+        Args:
+            source: As `discover` finds it.
+            look: As in `predict`.
 
         Returns:
             Its result, or none where nobody knows whose it is; and what of its files could not be read.

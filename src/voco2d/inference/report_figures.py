@@ -14,6 +14,8 @@ from matplotlib.ticker import FormatStrFormatter, NullFormatter
 from voco2d.inference.report_canvas import COLORS, STYLE, Axis, new_canvas, png, svg
 from voco2d.inference.report_page import Figure
 
+# long: two lines; every kind of chart of a report, each a function
+
 _DASHES: Final = ("-", "--", "-.", ":")
 
 _POINTS_MARKED = 12

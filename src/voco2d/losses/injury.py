@@ -49,7 +49,13 @@ class InjuryLoss(nn.Module):
         labels: Mapping[str, Int[Tensor, " B"]],
         totals: Mapping[str, float] | None = None,
     ) -> Float[Tensor, ""]:
-        """Compute the mean of `injury_terms`, whose arguments these are."""
+        """Return the mean of `injury_terms`, whose arguments these are.
+
+        Args:
+            logits: As in `injury_terms`.
+            labels: As there.
+            totals: As there.
+        """
         terms = injury_terms(logits, labels, self.args.any_injury, totals, self.targets)
         return torch.stack(list(terms.values())).mean()
 

@@ -10,7 +10,12 @@ _EPSILON = 1e-6
 
 
 def cosine_similarity(first: Float[Tensor, "B N D"], second: Float[Tensor, "B M D"]) -> Float[Tensor, "B N M"]:
-    """Return the cosine of each pair of features, in −1…1, in float32 also under autocast."""
+    """Return the cosine of each pair of features, in −1…1, in float32 also under autocast.
+
+    Args:
+        first: N features a volume.
+        second: M features a volume.
+    """
     with autocast(first.device.type, enabled=False):
         return F.normalize(first.float(), dim=-1) @ F.normalize(second.float(), dim=-1).transpose(-1, -2)
 
@@ -37,7 +42,12 @@ def contrast(
 
 
 def prediction_loss(label: Float[Tensor, "B R K"], similarity: Float[Tensor, "B R K"]) -> Float[Tensor, ""]:
-    """Return the mean over volumes of `contrast`'s sum, both arguments clamped to 0…1 before the logarithm."""
+    """Return the mean over volumes of `contrast`'s sum, both arguments clamped to 0…1 before the logarithm.
+
+    Args:
+        label: Overlaps, or another network's similarities.
+        similarity: What is held against them, −1…1.
+    """
     with autocast(label.device.type, enabled=False):
         positive, negative = contrast(label.float().clamp(0, 1), similarity.float().clamp(0, 1))
         return (positive + negative).mean()

@@ -44,6 +44,10 @@ METHODS: Mapping[str, MethodEntry] = {
 def build_method(backbone: nn.Module, args: MethodArgs) -> Method:
     """Build the method that `args` are for.
 
+    Args:
+        backbone: Gives feature maps; it becomes the student's.
+        args: Settings of any method.
+
     Raises:
         UsageError: A package it needs is not installed.
         ConfigError: The backbone takes no crops of that size.

@@ -90,7 +90,7 @@ class VoCo(TaughtMethod):
 
     @staticmethod
     def features(network: Any, units: Float[Tensor, "M S c c"]) -> Float[Tensor, "M F"]:
-        """Return a network's features of crops."""
+        """Return the features that `network`, student or teacher, gives of crops (`units`)."""
         clips: Tensor = network.clip(units)
         return clips
 

@@ -103,7 +103,7 @@ class Classifier(nn.Module):
         return self.grade_features(self.slice_features(volumes))
 
     def grade_features(self, vectors: Float[Tensor, "B S D"]) -> dict[str, Float[Tensor, "B ..."]]:
-        """Grade volumes by what `slice_features` gave; the result is that of `forward`."""
+        """Return what `forward` does, from what `slice_features` gave."""
         states = self.aggregator.states(vectors)
         features = self.dropout(self.aggregator.reduce(states))
         logits = {name: self.head(name)(features) for name in self.targets}
@@ -116,7 +116,7 @@ class Classifier(nn.Module):
         return self.heads[_key(target)]
 
     def slice_features(self, volumes: Float[Tensor, "B S C H W"]) -> Float[Tensor, "B S D"]:
-        """Pool the backbone's feature map of each slice in-plane; the argument is that of `forward`."""
+        """Return (B, S, D): the backbone's map of each slice, pooled in-plane; the argument is that of `forward`."""
         slices = rearrange(volumes, "b s c h w -> (b s) c h w").to(memory_format=torch.channels_last)
         maps: Tensor = self.backbone(slices)  # (B·S, D, h, w)
         vectors: Tensor = self.pooling(maps)
@@ -126,7 +126,7 @@ class Classifier(nn.Module):
 def class_probabilities(
     logits: Mapping[str, Float[Tensor, "B ..."]], targets: TargetSet = RSNA_2023
 ) -> Float[Tensor, "B classes"]:
-    """Turn logits into probabilities in the order of `TargetSet.columns`; each target's classes sum to 1."""
+    """Return (B, classes) probabilities in the order of `TargetSet.columns`; each target's classes sum to 1."""
     columns = torch.cat([logits[name].double().softmax(dim=1) for name in targets], dim=1)
     assert columns.shape[1] == len(targets.columns)
     return columns
@@ -149,7 +149,7 @@ def load_classifier(path: Path) -> tuple[Classifier, Metadata]:
 
 
 def load_graded(path: Path) -> tuple[Classifier, Metadata, FeatureDistance | None]:
-    """Do as `load_classifier`; also return what was fitted on its training volumes, None where nothing was."""
+    """Return what `load_classifier` does, and what was fitted on its training volumes, None where nothing was."""
     state, metadata = read_weights(path)
     if metadata.get("kind") != CLASSIFIER_KIND:
         raise CheckpointError(

@@ -46,7 +46,7 @@ class MomentumTeacher(nn.Module):
 
     @torch.no_grad()
     def update(self, student: nn.Module, share: float) -> None:
-        """Move towards the student; `share` of the training, 0…1, is done."""
+        """Move towards the `student`; `share` of the training, 0…1, is done."""
         weight = 1 - self.momentum_at(share)
         pairs = _pairs(dict(self.network.named_parameters()), dict(student.named_parameters()), self._trained)
         if self._follows_buffers:
@@ -59,7 +59,7 @@ class MomentumTeacher(nn.Module):
 
     @torch.no_grad()
     def distance(self, student: nn.Module, child: str) -> float:
-        """Return ‖teacher − student‖ / ‖student‖ over the parameters of a child of both."""
+        """Return ‖teacher − `student`‖ / ‖`student`‖ over the parameters of the `child` of that name of both."""
         own = list(self.network.get_submodule(child).parameters())
         other = list(student.get_submodule(child).parameters())
         gap = torch.stack([(a - b).norm() for a, b in zip(own, other, strict=True)]).norm()

@@ -98,17 +98,6 @@ def match(tensors: Mapping[str, Tensor], name: str) -> Match:
     )
 
 
-def extract(tensors: Mapping[str, Tensor], name: str, origin: str) -> State:
-    """Return the tensors of timm model `name` under its own names; heads and other networks are left out.
-
-    Raises:
-        CheckpointError: Tensors of the model are missing, of another shape, or unknown to it; they are listed.
-    """
-    matched = match(tensors, name)
-    matched.refuse(origin)
-    return complete(matched)
-
-
 def complete(matched: Match) -> State:
     """Return a match's tensors, with batch counters at 0 where the file has none, as older files do."""
     counters = {
@@ -118,7 +107,7 @@ def complete(matched: Match) -> State:
 
 
 def load_state(backbone: nn.Module, state: Mapping[str, Tensor], name: str, origin: str) -> None:
-    """Load what `extract` returned, strictly; a first convolution of other channels is adapted as timm does.
+    """Load what `complete` returned, strictly; a first convolution of other channels is adapted as timm does.
 
     Args:
         backbone: timm model `name`.

@@ -89,10 +89,6 @@ class Prepared:
     notes: tuple[str, ...] = ()
     span: Span | None = None
 
-    def source_slice(self, index: int | float) -> float:
-        """Return the position of prepared slice `index` in the source, in slices; 0 is the first slice's centre."""
-        return self.source_voxel(index, 0, 0)[0]
-
     def source_voxel(self, z: int | float, h: int | float, w: int | float) -> tuple[float, float, float]:
         """Return the position of a prepared voxel's middle in the source, in voxels; 0 is the first one's centre."""
         span = self.span or self.box
@@ -119,7 +115,13 @@ def settings_tree(tree: Tree) -> Tree:
 
 
 def preprocess(volume: Volume, args: PreprocessArgs | None = None, masks: Path | None = None) -> HuVolume:
-    """Return `prepare_volume(volume, args, masks=masks).hu`."""
+    """Return the prepared voxels alone, (Z, H, W) int16 HU.
+
+    Args:
+        volume: As `volume`, `args` and `masks` of `prepare_volume`.
+        args: See there.
+        masks: See there.
+    """
     return prepare_volume(volume, args, masks=masks).hu
 
 

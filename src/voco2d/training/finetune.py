@@ -42,7 +42,7 @@ from voco2d.training.trainer import launch
 KIND = "finetune"
 
 
-def finetune(
+def finetune(  # long: two thirds are its arguments and what is said of them
     store: Location | str,
     labels: Path,
     init: str,

@@ -52,7 +52,7 @@ class Localisation:
         return float(self.hits.mean())
 
     def interval(self, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
-        """Return the 95 % bootstrap interval of the accuracy over volumes."""
+        """Return the 95 % interval of the accuracy by `resamples` bootstrap draws of volumes, drawn by `seed`."""
         drawn = np.random.default_rng(seed).integers(0, len(self.hits), size=(resamples, len(self.hits)))
         low, high = np.quantile(self.hits[drawn].mean(-1), (0.025, 0.975))
         return float(low), float(high)

@@ -51,7 +51,7 @@ IN_CHANS = 1
 _log = logging.getLogger(__name__)
 
 
-def pretrain(
+def pretrain(  # long: half of it is what is said of its arguments, the rest the order of a run
     store: Location | str,
     out: Path,
     args: PretrainArgs | None = None,

@@ -71,7 +71,7 @@ def test_slices_come_from_where_the_preparation_says(name, marked_scan):
     volume = marked_scan()
     prepared = prepare_volume(volume, preprocess)
     grid = SourceGrid.of(volume, prepared, readout)
-    expected = [prepared.source_slice(depth) for depth in grid.depths]
+    expected = [prepared.source_voxel(depth, 0, 0)[0] for depth in grid.depths]
     np.testing.assert_allclose(grid.positions(), expected)
     assert len(expected) == readout.slices
     whole = grid.heat_affine_lps(
