@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test lint types layers unit docs format clean
+.PHONY: help install demo test test-all lint types layers unit slow docs format clean
 
 help:
 	@echo "make demo     install, then run the whole story on a phantom cohort into demo/"
-	@echo "make test     install, then lint, type-check, check the layers, build the docs and run the tests"
+	@echo "make test     install, then lint, type-check, check the layers, build the docs and run all but the slow tests"
+	@echo "make test-all the same, then the slow tests"
 	@echo "make docs     build the documentation strictly into build/site"
 	@echo "make install  only create $(VENV) with the package in it"
 	@echo "make format   rewrite the sources in the house style"
@@ -32,6 +33,8 @@ demo: $(VENV)/.installed
 
 test: lint types layers docs unit
 
+test-all: test slow
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,8 +48,14 @@ layers: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
+# a file's tests stay in one process, which makes their cohorts and runs once
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+
 unit: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2
+	$(PYTEST) -m "not slow"
+
+slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,10 @@
 """Fixtures every test may use."""
 
+import multiprocessing
 import os
 from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,20 @@ def real_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data at {root}; set VOCO2D_REAL_DATA")
     return root.resolve()
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Start processes, to be killed, that have all imports behind them: torch's and timm's take seconds each time.
+
+    They have one thread, as the tests themselves: torch's sums depend on the number of threads.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["voco2d.cli", "voco2d.commands.pretrain", "voco2d.commands.study"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        forkserver.ensure_running()
+    return context
 
 
 @pytest.fixture

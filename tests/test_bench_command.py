@@ -43,7 +43,10 @@ def test_impossible_settings_are_wrong_use(words: list[str], run: Run) -> None:
     assert error
 
 
-def test_a_folder_that_is_no_checkout_is_told(tmp_path: Path, run: Run) -> None:
+def test_a_folder_that_is_no_checkout_is_told_before_anything_is_measured(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voco2d.training.bench_pretrain.run_alone", lambda *_: pytest.fail("measured first"))
     words = ["--slices", 1, "--batch-size", 1, "--steps", 1, "--warm-up", 0, "--reference", tmp_path]
     code, _, error = run("bench", "pretrain", *words)
     assert code == 2

@@ -47,6 +47,7 @@ def test_the_schema_would_refuse_a_wrong_key(tmp_path: Path) -> None:
     assert check_schema(wrong).returncode == 1
 
 
+@pytest.mark.integration
 def test_an_engine_could_read_it() -> None:
     """With the client of Docker and its Compose plugin; no engine is asked."""
     docker = shutil.which("docker")

@@ -28,7 +28,10 @@ TILT_DEG = 18.5
 TILT = np.radians(TILT_DEG)
 SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "4.70", "4.90", "4.91", "1.2.5")
 
-pytestmark = pytest.mark.skipif(not DCM2NIIX, reason="dcm2niix is not installed")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not DCM2NIIX, reason="dcm2niix is not installed"),
+]
 
 
 @dataclass(frozen=True)

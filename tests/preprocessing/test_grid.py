@@ -26,14 +26,13 @@ def ramps(shape: tuple[int, int, int]) -> list[HuVolume]:
 
 @given(STEPS, st.tuples(*[st.integers(1, 24)] * 3))
 @settings(max_examples=60, deadline=None)
-def test_every_voxel_leads_back_to_its_source(
-    spacing_mm: tuple[float, float, float], size: tuple[int, int, int]
-) -> None:
+def test_voxels_lead_back_to_their_source(spacing_mm: tuple[float, float, float], size: tuple[int, int, int]) -> None:
     shape = (7, 12, 15)
     for axis, ramp in enumerate(ramps(shape)):
         volume = Volume(ramp, (2.0, 1.0, 0.8), np.eye(3), (0.0, 0.0, 0.0), "", "", "", "")
         prepared = prepare(volume, spacing_mm, size)
-        for index in np.ndindex(size):
+        drawn = np.random.default_rng(0).permutation(np.prod(size))[:300]
+        for index in zip(*(axis.tolist() for axis in np.unravel_index(drawn, size)), strict=True):
             position = prepared.source_voxel(*index)
             inside = all(-0.5 <= value < count - 0.5 for value, count in zip(position, shape, strict=True))
             step = spacing_mm[axis] / volume.spacing_mm[axis]

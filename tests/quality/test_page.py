@@ -93,6 +93,7 @@ def test_reasons_are_grouped():
     assert reason_group("3 of 5.5 mm in 'a b'") == "… of … mm in '…'"
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_opens_with_5000_series_within_two_seconds(tmp_path):
     frame = table(5000)

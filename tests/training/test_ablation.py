@@ -64,6 +64,7 @@ def test_every_correction_is_taken_back_in_an_arm_of_its_own() -> None:
     assert undone == {key for key in PAPER_V2 if PAPER_V2[key] != getattr(VoCoArgs(), key)}
 
 
+@pytest.mark.slow
 def test_an_ablation_is_a_table_of_runs_that_goes_on(store: Path, tmp_path: Path) -> None:
     table = run_ablation(store, tmp_path / "study", ARGS, seeds=(0,), held_out=0.3)
     assert list(table["arm"]) == [arm.name for arm in ablation_arms(METHOD)]
@@ -92,6 +93,7 @@ def test_held_out_patients_hang_on_their_ids_alone() -> None:
     assert patient_digests(chosen)[-1] < patient_digests(set(patients) - set(chosen))[0]
 
 
+@pytest.mark.slow
 def test_localisation_of_a_trained_run_is_above_an_untrained_one(store: Path, tmp_path: Path) -> None:
     args = replace(ARGS, steps=120, batch_size=4, method=replace(METHOD, feature_dropout=0.0, flips=False, hidden=64))
     volumes = VolumeStore(store)

@@ -77,6 +77,8 @@ def test_ratios_are_ours_over_the_references() -> None:
 
 @pytest.mark.usefixtures("gpu")
 def test_the_command_prints_a_table_and_writes_a_file(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "voco_head.py").touch()
     words = ["--device", "cuda", "--threads", 2, "--reference", tmp_path, "--json", tmp_path / "gpu.json"]
     code, printed, error = run("bench", "pretrain", *words)
     assert (code, error) == (0, "")

@@ -1,22 +1,20 @@
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from voco2d.cli import main
 from voco2d.config import from_tree, resolve, to_yaml
 from voco2d.errors import CheckpointError, ConfigError, NonFiniteLossError, StoreError, UsageError
 from voco2d.methods.voco import VoCo
-from voco2d.methods.voco_args import PAPER_V2, VoCoArgs
+from voco2d.methods.voco_args import VoCoArgs
 from voco2d.models.backbones import build_backbone
 from voco2d.models.checkpoint import load_backbone, read_weights, save_weights
 from voco2d.preprocessing.preprocess import PreprocessArgs
@@ -354,64 +352,25 @@ def test_chunks_change_the_run_by_batch_norm_alone(store: Path, tmp_path: Path) 
         assert 0 <= other["wait_share"] <= 1
 
 
-def test_killed_at_any_step_a_run_goes_on_to_the_same_weights(store: Path, tmp_path: Path, finished: Path) -> None:
+def test_killed_at_any_step_a_run_goes_on_to_the_same_weights(
+    store: Path, tmp_path: Path, finished: Path, processes: ForkServerContext
+) -> None:
     """The kill is real and comes at a random moment; what is in the folder then is all that the next start has."""
     config = tmp_path / "config.yaml"
     config.write_text(to_yaml(replace(ARGS, checkpoint_every=1)))
-    command = [sys.executable, "-m", "voco2d", "pretrain", str(store), "--out", str(tmp_path / "run")]
-    command += ["--config", str(config), "--resume"]
-    alike = {**os.environ, "OMP_NUM_THREADS": "1"}  # as `finished`: torch's sums depend on the number of threads
+    words = ["pretrain", str(store), "--out", str(tmp_path / "run"), "--config", str(config), "--resume"]
     kills = 0
     for after in (1, 3, 4):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=alike)
-        while process.poll() is None and len(list((tmp_path / "run").glob("resume_*.pt"))) == 0:
-            time.sleep(0.01)
-        while process.poll() is None and not resume_path(tmp_path / "run", after).exists():
+        process = processes.Process(target=main, args=(words,))
+        process.start()
+        while process.is_alive() and not resume_path(tmp_path / "run", after).exists():
             time.sleep(0.005)
-        kills += process.poll() is None
+        kills += process.is_alive()
         process.kill()
-        process.wait()
+        process.join()
     assert kills >= 1
     pretrain(store, tmp_path / "run", replace(ARGS, checkpoint_every=1), resume=True)
     assert_same_weights(finished, tmp_path / "run", 6)
-
-
-@pytest.mark.parametrize(
-    ("started_by", "backbone", "steps", "preset"),
-    [("voco2d", "test_vit", 3, {}), ("voco2d", "test_vit", 2, PAPER_V2), ("torchrun", "test_resnet", 1, {})],
-)
-def test_two_processes_train_as_one(
-    store: Path, tmp_path: Path, started_by: str, backbone: str, steps: int, preset: Mapping[str, Any]
-) -> None:
-    """The paper's preset drops features of slices, so within each process.
-
-    Batch norm over discs on exact zeros magnifies rounding from the second step on: there the first is compared.
-
-    Adam's first steps have the size of the rate whatever the gradient: rounding would decide about signs.
-    """
-    config = tmp_path / "config.yaml"
-    optim = OptimArgs(name="sgd", lr=1e-3)
-    method = replace(ARGS.method, **preset)
-    args = replace(ARGS, backbone=backbone, batch_size=4, steps=steps, schedule_steps=9, log_every=1, optim=optim)
-    args = replace(args, method=method)
-    config.write_text(to_yaml(args))
-    words = ["pretrain", str(store), "--out", str(tmp_path / "two"), "--config", str(config)]
-    if started_by == "voco2d":
-        command = [sys.executable, "-m", "voco2d", *words, "devices=2"]
-    else:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        command = [sys.executable, *launcher, "-m", "voco2d", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("weights:") == 1
-    one = pretrain(store, tmp_path / "one", args)
-    assert len(metrics(tmp_path / "two")) == steps
-    for alone, shared in zip(metrics(one), metrics(tmp_path / "two"), strict=True):
-        assert shared["loss"] == pytest.approx(alone["loss"], abs=1e-4)
-        assert shared["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-2)
-    first, second = (read_weights(weights_path(run, steps))[0] for run in (one, tmp_path / "two"))
-    for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, atol=1e-4, rtol=1e-3)
 
 
 def test_a_store_of_other_settings_is_not_gone_on_with(halfway: Path, store: Path, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """Every other method in the same loop: config, resume and what comes out."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,24 +127,3 @@ def test_a_wrong_method_or_key_lists_the_right_ones(words: list[str], message: s
 def test_a_step_of_each_preset_encodes_as_many_images() -> None:
     counts = {name: resolve(PretrainArgs, name, (), PRESETS).images_per_step for name in ("voco2d", *SMALL)}
     assert set(counts.values()) == {4 * 11 * 32}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL)
-def test_two_processes_train_as_one(name: str, store: Path, tmp_path: Path) -> None:
-    """Plain gradient descent: Adam's first steps have one size whatever the gradient, so that rounding decides."""
-    words = ("steps=2", "backbone=test_convnext", "optim.name=sgd", "optim.lr=1e-3")
-    args = args_of(name, *words)
-    config = tmp_path / "config.yaml"
-    config.write_text(to_yaml(args))
-    command = [sys.executable, "-m", "voco2d", "pretrain", str(store), "--out", str(tmp_path / "two")]
-    done = subprocess.run([*command, "--config", str(config), "devices=2"], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    one = pretrain(store, tmp_path / "one", args)
-    for alone, shared in zip(records_of(one), records_of(tmp_path / "two"), strict=True):
-        assert shared["loss"] == pytest.approx(alone["loss"], abs=1e-4)
-        assert shared["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
-    first, second = (read_weights(weights_path(run, 2))[0] for run in (one, tmp_path / "two"))
-    assert first.keys() == second.keys()
-    for key, tensor in first.items():
-        torch.testing.assert_close(second[key], tensor, atol=1e-4, rtol=0)

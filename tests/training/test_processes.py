@@ -48,22 +48,16 @@ def test_what_goes_wrong_in_one_process_stops_both_and_is_told_once(
     assert [told[case] for told in outcomes] == [first, second]
 
 
-@pytest.mark.parametrize(
-    ("case", "code", "told"),
-    [
-        ("batch", 2, r"batch_size=3 is no multiple of the 2 processes; set for example batch_size=2"),
-        ("volume", 1, r"process 1: \S+\.npy: damaged"),
-    ],
-)
-def test_two_processes_end_in_one_sentence(store: Path, tmp_path: Path, case: str, code: int, told: str) -> None:
-    """A batch that two don't divide; and a volume that only the second can't read, at the second step."""
+@pytest.mark.slow
+def test_what_the_second_process_cannot_read_ends_both_in_one_sentence(store: Path, tmp_path: Path) -> None:
+    """A volume that only the second can't read, at the second step."""
     script = Path(__file__).with_name("pretrain_with_an_unreadable_volume.py")
-    words = ["backbone=test_vit", "device=cpu", "devices=2", "steps=3", "method.crop=32", "method.slices=2"]
-    words += ["method.hidden=16", f"batch_size={3 if case == 'batch' else 2}"]
+    words = ["backbone=test_vit", "device=cpu", "devices=2", "steps=3", "batch_size=2"]
+    words += ["method.crop=32", "method.slices=2", "method.hidden=16"]
     command = [sys.executable, str(script), "pretrain", str(store), "--out", str(tmp_path / "run"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     errors = [line for line in done.stderr.splitlines() if "error" in line]
     assert len(errors) == 1, done.stderr
-    assert re.search(rf"voco2d pretrain: error: {told}", errors[0])
+    assert re.search(r"voco2d pretrain: error: process 1: \S+\.npy: damaged", errors[0])
     assert "Traceback" not in done.stderr
-    assert done.returncode == code
+    assert done.returncode == 1

@@ -16,6 +16,7 @@ from voco2d.training.bench_process import run_alone
 OURS, REFERENCE = "voco2d.training.bench_ours", "voco2d.training.bench_reference"
 CARD = "voco2d.training.bench_card"
 _RANDOM_CROPS, _BASE_CROPS, _CROP = 2, 9, 64
+_HEAD = Path("models", "voco_head.py")
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,11 @@ def bench_pretrain(args: BenchArgs, reference: Path | None, rounds: int = 1) -> 
         ratios of `compare_sides`.
 
     Raises:
-        UsageError: A side can't run, or there is no GPU; it says why.
+        UsageError: A side can't run, or there is no GPU; it says why. A folder that is no checkout is told first.
     """
-    sides = {"ours": (OURS, "")} | ({} if reference is None else {"reference": (REFERENCE, str(reference.resolve()))})
+    sides = {"ours": (OURS, "")}
+    if reference is not None:
+        sides["reference"] = (REFERENCE, str(find_code(reference.resolve())))
     card = _card(args) if args.device == "cuda" else None
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     before = load()
@@ -85,6 +88,18 @@ def bench_pretrain(args: BenchArgs, reference: Path | None, rounds: int = 1) -> 
     result = _compared(measured) if card is None else _compared_on(card, measured)
     settings = {**asdict(args), "images": args.images, "rounds": rounds}
     return {**result, "settings": settings, "hardware": hardware(), "load": [before, load()]}
+
+
+def find_code(folder: Path) -> Path:
+    """Return the folder of a checkout of the paper's code that holds what pretrains.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for root in (folder / "VoCo", folder):
+        if (root / _HEAD).is_file():
+            return root
+    raise UsageError(f"{folder}: holds neither {Path('VoCo') / _HEAD} nor {_HEAD}; give a checkout of the paper's code")
 
 
 def _card(args: BenchArgs) -> dict[str, Any]:

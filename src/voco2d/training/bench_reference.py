@@ -24,21 +24,20 @@ from voco2d.errors import UsageError
 from voco2d.training.bench_pretrain import BenchArgs
 from voco2d.training.bench_worker import draw_overlap, report
 
-_HEAD = Path("models", "voco_head.py")
 _BACKBONE = "efficientnet_b0"
 _CROP, _RANDOM_CROPS, _BASE_CROPS = 64, 2, 9
 _GPU_PRECISION = "fp16"
 
 
 def build(args: BenchArgs, folder: str) -> Callable[[], None]:
-    """Return what does a step of the paper's second version.
+    """Return what does a step of the paper's second version, whose code `find_code` found in `folder`.
 
     Raises:
-        UsageError: The folder is no checkout of it, a package it imports is missing, or it has another backbone.
+        UsageError: A package it imports is missing, or another backbone is asked for.
     """
     if args.backbone != _BACKBONE:
         raise UsageError(f"--backbone {args.backbone}: the paper's code is written for {_BACKBONE}; leave it out")
-    root = find_code(Path(folder))
+    root = Path(folder)
     sys.path.insert(0, str(root))
     head, schedules, monai = (
         _load(name, root) for name in ("models.voco_head", "optimizers.lr_scheduler", "monai.data")
@@ -69,18 +68,6 @@ def build(args: BenchArgs, folder: str) -> Callable[[], None]:
         optimizer.zero_grad()
 
     return step
-
-
-def find_code(folder: Path) -> Path:
-    """Return the folder of the checkout that holds the pretraining code.
-
-    Raises:
-        UsageError: There is none.
-    """
-    for root in (folder / "VoCo", folder):
-        if (root / _HEAD).is_file():
-            return root
-    raise UsageError(f"{folder}: holds neither {Path('VoCo') / _HEAD} nor {_HEAD}; give a checkout of the paper's code")
 
 
 def _load(name: str, root: Path) -> ModuleType:

@@ -31,7 +31,9 @@ class Running:
         assert self.process.stdout is not None
         found = re.search(r"http://[^/]+/", self.process.stdout.readline())
         assert found, "the service did not start"
-        self.client = httpx2.Client(base_url=found[0], headers={"Authorization": f"Bearer {TOKEN}"}, timeout=WAIT_S)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        patient = httpx2.HTTPTransport(retries=8)  # the address is told once it is bound, before anything listens there
+        self.client = httpx2.Client(base_url=found[0], headers=headers, timeout=WAIT_S, transport=patient)
 
     def send(self) -> str:
         answer = self.client.post("/api/jobs", files={"scan": ("scan", nifti())})

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.slow
 def test_from_the_file_to_the_page_and_again(run: Run, study_file: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
     shutil.copytree(finished, out)  # its jobs are done; what is left is to gather, score and draw
@@ -43,7 +45,7 @@ def test_from_the_file_to_the_page_and_again(run: Run, study_file: Path, finishe
     copy.mkdir()
     for name in ("predictions.csv.gz", "labels.csv", "study.json"):
         shutil.copy(out / name, copy)
-    assert run("study", "--tables", copy)[0] == 0
+    assert run("study", "--tables", copy, "resamples=20")[0] == 0  # as in the file: nothing changes
     made = [
         "results.csv",
         "results_plain.csv",
@@ -56,7 +58,6 @@ def test_from_the_file_to_the_page_and_again(run: Run, study_file: Path, finishe
     for name in made:
         assert (copy / name).read_bytes() == (out / name).read_bytes(), name
     assert run("study", "--tables", copy, "analysis.resamples=3")[0] == 2
-    assert run("study", "--tables", copy, "resamples=3")[0] == 0
 
 
 def test_scripts_for_slurm_run_every_job_in_order(run: Run, study_file: Path, tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
 """A study is done once, whatever happens to it on the way."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import torch
 import yaml
 from safetensors.numpy import load_file
 
+from voco2d.cli import main
 from voco2d.data.cohort import patient_digests
 from voco2d.errors import LabelError, UsageError, Voco2dError
 from voco2d.models.checkpoint import newest_weights, read_weights
@@ -81,21 +79,18 @@ def test_patients_of_a_fraction_are_nested_and_the_same_for_all_arms(finished: P
 
 
 def test_a_killed_study_goes_on_and_comes_out_the_same(
-    finished: Path, args: StudyArgs, study_file: Path, tmp_path: Path
+    finished: Path, args: StudyArgs, study_file: Path, tmp_path: Path, processes: ForkServerContext
 ) -> None:
     out = tmp_path / "killed"
     shutil.copytree(finished / "cohort", out / "cohort")
-    shutil.copytree(finished / "done", out / "done", ignore=lambda _, names: [n for n in names if n != "cohort.json"])
-    command = [sys.executable, "-m", "voco2d", "study", "--config", str(study_file), "--out", str(out)]
-    alike = {**os.environ, "OMP_NUM_THREADS": "1"}  # as `finished`: torch's sums depend on the number of threads
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    child = subprocess.Popen(command, start_new_session=True, env=alike, **silent)
-    deadline = time.monotonic() + 120
-    while not any((out / "pretrain").glob("*/weights_*.safetensors")) and child.poll() is None:
-        assert time.monotonic() < deadline
+    (out / "done").mkdir()
+    shutil.copy(marker_path(finished, "cohort"), out / "done")
+    process = processes.Process(target=main, args=(["study", "--config", str(study_file), "--out", str(out)],))
+    process.start()
+    while process.is_alive() and not any((out / "pretrain").glob("*/weights_*.safetensors")):
         time.sleep(0.02)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    process.kill()
+    process.join()
     assert not all(is_done(out, job) for job in study_jobs(args))
     run_study(args, out)
     assert predictions(out, args) == predictions(finished, args)
@@ -142,11 +137,14 @@ def test_a_job_that_fails_costs_those_that_need_it_only(finished: Path, args: St
 
 @pytest.mark.slow
 def test_processes_do_the_same_work(finished: Path, args: StudyArgs, tmp_path: Path) -> None:
-    shutil.copytree(finished / "cohort", tmp_path / "cohort")
-    (tmp_path / "done").mkdir()
-    shutil.copy(marker_path(finished, "cohort"), tmp_path / "done")
-    run_study(args, tmp_path, processes=2)
-    assert predictions(tmp_path, args) == predictions(finished, args)
+    for name in ("cohort", "done", PRETRAIN):
+        shutil.copytree(finished / name, tmp_path / name)
+    small = replace(args, fractions=(0.5,))
+    jobs = [job for job in study_jobs(small) if job.kind == FINETUNE]
+    for job in jobs:
+        marker_path(tmp_path, job.name).unlink()
+    run_study(small, tmp_path, processes=2)
+    assert predictions(tmp_path, small) == {job.name: predictions(finished, args)[job.name] for job in jobs}
 
 
 @pytest.mark.slow
