@@ -1,6 +1,4 @@
-"""Holds two arms against each other on the same patients, each arm one or several seeds of training.
-
-The statistic is the mean over an arm's seeds of a score; a difference is second minus first.
+"""Holds two arms against each other on the same patients, by the mean of a score over each arm's seeds of training.
 
 The interval comes from the paired bootstrap: patients are drawn with replacement, both arms and all seeds on the same
 draw. It covers another draw of patients for just these trained models. With `resample_seeds` each draw takes seeds
@@ -167,7 +165,7 @@ def estimate(
 ) -> list[Estimate]:
     """Score one arm, with the interval of its mean over seeds; `predictions` are its tables, a table a seed.
 
-    `labels`, `metrics`, `resamples`, `seed`, `aggregate` and `resample_seeds`, and errors, are those of `compare`.
+    `labels`, `metrics`, `resamples`, `seed`, `aggregate`, `resample_seeds`, `targets` and errors are those of `compare`.
     """
     measures = _checked(metrics, resamples, targets)
     tables = align(labels, predictions, aggregate, targets)

@@ -94,7 +94,7 @@ def injury_terms(
 
 
 def weight_totals(labels: Mapping[str, Int[Tensor, " B"]], targets: TargetSet = RSNA_2023) -> dict[str, float]:
-    """Sum the sample weights of a batch, target name → sum; the derived target is one of them."""
+    """Sum the sample weights of a batch by its `labels`, name of `targets` → sum; the derived target is one of them."""
     sums = {name: _weights(labels[name], target.weights).sum() for name, target in targets.items()}
     if targets.derived is not None:
         sums[targets.derived.name] = _weights(any_injured(labels, targets), targets.derived.weights).sum()
@@ -102,7 +102,7 @@ def weight_totals(labels: Mapping[str, Int[Tensor, " B"]], targets: TargetSet = 
 
 
 def any_injured(labels: Mapping[str, Int[Tensor, " B"]], targets: TargetSet = RSNA_2023) -> Int[Tensor, " B"]:
-    """Return 1 for each sample that any target is injured in, else 0."""
+    """Return (B,): 1 for each sample whose `labels` are injured in any of `targets`, else 0."""
     return torch.stack([labels[name] > 0 for name in targets]).any(dim=0).long()
 
 

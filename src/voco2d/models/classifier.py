@@ -126,7 +126,7 @@ class Classifier(nn.Module):
 def class_probabilities(
     logits: Mapping[str, Float[Tensor, "B ..."]], targets: TargetSet = RSNA_2023
 ) -> Float[Tensor, "B classes"]:
-    """Return (B, classes) probabilities in the order of `TargetSet.columns`; each target's classes sum to 1."""
+    """Return (B, classes) from `logits`, in the order of the columns of `targets`; each target's classes sum to 1."""
     columns = torch.cat([logits[name].double().softmax(dim=1) for name in targets], dim=1)
     assert columns.shape[1] == len(targets.columns)
     return columns
