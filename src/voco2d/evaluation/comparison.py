@@ -165,7 +165,7 @@ def estimate(
 ) -> list[Estimate]:
     """Score one arm, with the interval of its mean over seeds; `predictions` are its tables, a table a seed.
 
-    `labels`, `metrics`, `resamples`, `seed`, `aggregate`, `resample_seeds`, `targets` and errors are those of `compare`.
+    `labels`, `metrics`, `resamples`, `seed`, `aggregate`, `resample_seeds`, `targets`, errors: those of `compare`.
     """
     measures = _checked(metrics, resamples, targets)
     tables = align(labels, predictions, aggregate, targets)
