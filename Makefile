@@ -55,7 +55,7 @@ unit: $(VENV)/.installed-dev
 	$(PYTEST) -m "not slow"
 
 slow: $(VENV)/.installed-dev
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $$(grep -rl --include='test_*.py' mark.slow tests)  # importing the others would take a while
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

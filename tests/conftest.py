@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -52,6 +52,15 @@ def processes() -> ForkServerContext:
         patch.setenv("OMP_NUM_THREADS", "1")
         forkserver.ensure_running()
     return context
+
+
+@pytest.fixture(scope="module")
+def no_pages() -> Iterator[None]:
+    """Let trainings draw no page: it takes longer than a small training, and has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for command in ("pretrain", "finetune"):
+            patch.setattr(f"voco2d.commands.{command}.report_run", lambda run: run / "report.html")
+        yield
 
 
 @pytest.fixture

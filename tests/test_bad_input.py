@@ -37,6 +37,8 @@ FINETUNE = (BACKBONE, "epochs=1", "folds=2", "batch_size=2", "readout.slices=2",
 
 Run = Callable[..., tuple[int, str, str]]
 
+pytestmark = pytest.mark.usefixtures("no_pages")
+
 
 def write_ct(path: Path, seed: int, slices: int = 8) -> None:
     """Write a body of soft tissue with some texture in air, as NIfTI in RAS order."""

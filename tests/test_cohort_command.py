@@ -1,7 +1,7 @@
 """`voco2d cohort` through the command line, and the commands that keep to what it wrote."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -24,14 +24,7 @@ LABELLED = PATIENTS[:6]
 
 Run = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_pages() -> Iterator[None]:
-    """A page of figures takes longer than these trainings, and has tests of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        for command in ("pretrain", "finetune"):
-            patch.setattr(f"voco2d.commands.{command}.report_run", lambda run: run / "report.html")
-        yield
+pytestmark = pytest.mark.usefixtures("no_pages")
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ from voco2d.commands import demo
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_pages")
 @pytest.mark.timeout(1200)
 def test_the_whole_story(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but its length: trainings are a tenth and a quarter as long."""
+    """All but its length, trainings being a tenth and a quarter as long, and the page of each of its runs."""
     monkeypatch.setattr(demo, "_PRETRAIN", (*demo._PRETRAIN, "steps=24", "checkpoint_every=12"))
     monkeypatch.setattr(demo, "_FINETUNE", (*demo._FINETUNE, "epochs=2"))
     out = tmp_path / "demo"

@@ -1,6 +1,7 @@
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,13 @@ def client(odd_job: object) -> Iterator[Any]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def idle_client() -> Iterator[Any]:
+    """A cluster whose workers nobody kills."""
+    with warnings.catch_warnings(action="ignore"), connect("local:1") as client:
+        yield client
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_lost_workers_cost_their_jobs_a_retry(
@@ -97,10 +105,10 @@ def test_cluster_gives_the_same_store_and_tells_its_progress_alone(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_paths_that_workers_do_not_see_are_named(client: Any, tmp_path: Path) -> None:
-    check_workers(client, [tmp_path])
+def test_paths_that_workers_do_not_see_are_named(idle_client: Any, tmp_path: Path) -> None:
+    check_workers(idle_client, [tmp_path])
     with pytest.raises(UsageError, match="nowhere: a dask worker can't see it"):
-        check_workers(client, [tmp_path / "nowhere"])
+        check_workers(idle_client, [tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize(
@@ -124,15 +132,16 @@ def test_a_cluster_that_cannot_be_used_is_told_before_the_work(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_dask_tells_nothing_but_errors(client: Any) -> None:
-    assert client
+def test_dask_tells_nothing_but_errors(idle_client: Any) -> None:
+    assert idle_client
     assert logging.getLogger("distributed").level == logging.ERROR
 
 
-def test_a_cluster_that_is_there_is_looked_at_first(client: Any, tmp_path: Path) -> None:
-    check_cluster(client.scheduler.address, [tmp_path])
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_is_there_is_looked_at_first(idle_client: Any, tmp_path: Path) -> None:
+    check_cluster(idle_client.scheduler.address, [tmp_path])
     with pytest.raises(UsageError, match="nowhere: a dask worker can't see it"):
-        check_cluster(client.scheduler.address, [tmp_path / "nowhere"])
+        check_cluster(idle_client.scheduler.address, [tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize("address", ["local:many", "local:0"])

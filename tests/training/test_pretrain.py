@@ -444,6 +444,7 @@ def test_compiling_changes_neither_weights_nor_their_names(
     assert_same_weights(pretrain(store, tmp_path / "plain", args), run, 2)
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_resume_takes_the_settings_of_the_run(halfway: Path, store: Path, finished: Path, run: Any) -> None:
     code, _, error = run("pretrain", store, "--out", halfway, "--resume", "steps=6", "checkpoint_every=3")
     assert (code, error) == (0, "")
