@@ -74,6 +74,7 @@ def _listen(args: ServeArgs) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((args.host.strip("[]"), args.port))
+        listening.listen()  # before the address is told: who comes at once waits, and is not turned away
     except OSError as error:
         listening.close()
         reason = error.strerror or str(error)
