@@ -87,7 +87,9 @@ FIGURES = (
         "1/s",
         low=False,
     ),
-    Figure("predict_speed", "all but the network ÷ decoding", "results.json", (*_STUDY, "rest ÷ decoding", "median")),
+    Figure(
+        "predict_speed", "all but the network ÷ decoding", "results.json", (*_STUDY, "rest ÷ decoding, torch", "median")
+    ),
     Figure(
         "predict_speed",
         "network by ONNX Runtime ÷ its bare run",
