@@ -1,5 +1,7 @@
 import errno
 import mmap
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -68,3 +70,16 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as told, enough_memory("in a test", "set chunk=1"):
         raise error
     assert told.value is error
+
+
+def test_what_was_kept_from_the_collector_is_collected_at_the_end() -> None:
+    """Libraries that count what is left complained at the end of every prediction (nanobind: leaked … instances)."""
+    code = (
+        "import atexit, gc\n"
+        "from voco2d.memory import freeze_loaded\n"
+        "atexit.register(lambda: print(gc.get_freeze_count()))\n"  # called last: handlers run in reverse
+        "freeze_loaded()\n"
+        "print(gc.get_freeze_count() > 0)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert told.split() == ["True", "0"]

@@ -1,6 +1,5 @@
 """Grades studies in a process of its own, so that one that takes too long or breaks a decoder ends that alone."""
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -13,6 +12,7 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from voco2d.errors import Voco2dError
+from voco2d.memory import freeze_loaded
 
 Answer = Callable[[Path, int], dict[str, bytes]]
 """Folder of a study's images and their version → file name → content."""
@@ -99,7 +99,7 @@ def _end_with_parent() -> None:
 
 def _load_once(load: Load) -> None:
     _loaded[:] = [load()]
-    gc.freeze()  # it stays: the collector need not look through it for every study
+    freeze_loaded()
 
 
 def _answer(folder: Path, version: int) -> dict[str, bytes]:

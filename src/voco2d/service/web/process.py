@@ -1,7 +1,6 @@
 """The worker in a process of its own, so that a decoder's crash costs one attempt at one job and not the service."""
 
 import fcntl
-import gc
 import logging
 import multiprocessing
 import signal
@@ -17,6 +16,7 @@ from typing import Final
 from voco2d.errors import Voco2dError
 from voco2d.inference.predictor import Predictor
 from voco2d.logs import start_logging
+from voco2d.memory import freeze_loaded
 from voco2d.service.audit import Audit
 from voco2d.service.web.args import ServeArgs
 from voco2d.service.web.evidence import Explain
@@ -145,7 +145,7 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
             except Voco2dError as error:
                 told.send(error)
                 return
-            gc.freeze()  # what is loaded stays: the collector need not look through it for every job
+            freeze_loaded()
             audit = Audit(args.state / AUDIT_NAME, "job")
             limit = partial(_ended_after, args.longest_job_s)
             worker = Worker(jobs, args.jobs, predictor, explain, audit, args.keep_h * 3600, limit=limit)
