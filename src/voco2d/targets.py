@@ -111,7 +111,7 @@ RSNA_2023: Final = TargetSet(
     derived=Target("any_injury", _BINARY, (1.0, 6.0), "binary"),
     organs=("kidney", "liver", "spleen"),
 )
-"""What is graded where nothing else is said: the five targets of DESIGN.md, 2, and any_injury."""
+"""What is graded where nothing else is said: the five targets of RSNA 2023 and any_injury."""
 
 TARGETS: Final[Mapping[str, Target]] = RSNA_2023
 """RSNA's five, for what is about RSNA alone: phantoms and tests."""

@@ -1,4 +1,4 @@
-"""Shape aliases shared by everyone; axis letters are those of DESIGN.md, 1.
+"""Shape aliases shared by everyone; axis letters are the same everywhere.
 
 B volumes, S slices, R random crops, K base crops, C channels, H W in-plane, D features, Z depth.
 """

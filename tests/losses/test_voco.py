@@ -1,4 +1,4 @@
-"""The 2D-VoCo losses against the paper's values and a literal transcription of DESIGN.md, 2."""
+"""The 2D-VoCo losses against the paper's values and a literal transcription of docs/method.md."""
 
 import math
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def slow_similarity(first: Tensor, second: Tensor) -> float:
 
 
 def slow_prediction(label: list[list[float]], similarity: list[list[float]]) -> float:
-    """DESIGN.md, 2, word for word, for one volume."""
+    """docs/method.md word for word, for one volume."""
     pairs = [
         (min(max(y, 0.0), 1.0), min(max(sim, 0.0), 1.0))
         for labels, sims in zip(label, similarity, strict=True)

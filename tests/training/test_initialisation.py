@@ -9,7 +9,7 @@ from voco2d.errors import CheckpointError, UsageError
 from voco2d.models.backbones import build_backbone
 from voco2d.models.checkpoint import save_weights
 from voco2d.training import initialisation
-from voco2d.training.initialisation import DEFAULT_BACKBONE, read_initialisation
+from voco2d.training.initialisation import DEFAULT_BACKBONE, Initialisation, read_initialisation
 
 
 @pytest.fixture
@@ -75,3 +75,13 @@ def test_missing_and_unknown_are_refused(tmp_path: Path) -> None:
         read_initialisation(str(tmp_path / "nowhere"), None, in_chans=1)
     with pytest.raises(UsageError, match="no_such_net"):
         read_initialisation("random", "no_such_net", in_chans=1)
+
+
+@pytest.mark.parametrize("metadata", [{"window_hu": [0.0, 80.0]}, {"readout": {"window": [0.0, 80.0]}}])
+def test_a_start_that_saw_another_window_is_told(metadata: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+    """Checkpoints of pretraining and of fine-tuning write their window in different places."""
+    start = Initialisation("start.safetensors", "test_resnet", {}, metadata)
+    start.compare((0, 80), {})
+    assert caplog.text == ""
+    start.compare((-175, 250), {})
+    assert "trained on a window of [0.0, 80.0] HU" in caplog.text

@@ -71,6 +71,6 @@ def row_losses(paired: Paired, target: str) -> Float[np.ndarray, " n"]:
 
 
 def row_weights(paired: Paired, target: str) -> Float[np.ndarray, " n"]:
-    """Look up the sample weight of each labelled row's true class (DESIGN.md, 2)."""
+    """Look up the sample weight of each labelled row's true class (docs/evaluation.md)."""
     weights: Float[np.ndarray, " n"] = np.asarray(paired.targets.scored[target].weights)[paired.labelled(target)[1]]
     return weights

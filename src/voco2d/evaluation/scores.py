@@ -40,7 +40,7 @@ def score_tree(
     weighted: Mapping[str, Values],
     targets: TargetSet = RSNA_2023,
 ) -> Tree:
-    """Arrange values as `evaluate` returns them (DESIGN.md, 4).
+    """Arrange values as `evaluate` returns them (docs/evaluation.md).
 
     Args:
         classes: Values of each class.

@@ -1,4 +1,4 @@
-"""The fine-tuning loss: sample-weighted cross-entropy a target, with the derived any_injury term (DESIGN.md, 2).
+"""The fine-tuning loss: sample-weighted cross-entropy a target, with the derived any_injury term (docs/finetuning.md).
 
 A label of −1 is missing: that sample is not learnt from for that target. A target that no sample of a batch has a label
 of adds 0 to the mean. Ordinal targets are learnt by the log loss of their classes' probabilities, what they are scored

@@ -23,7 +23,7 @@ def cosine_similarity(first: Float[Tensor, "B N D"], second: Float[Tensor, "B M 
 def contrast(
     label: Float[Tensor, "B R K"], similarity: Float[Tensor, "B R K"]
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """Return both parts of a volume's prediction loss (DESIGN.md, 2).
+    """Return both parts of a volume's prediction loss (docs/method.md).
 
     Args:
         label: y, 0…1.

@@ -9,7 +9,7 @@ from voco2d.errors import ConfigError
 
 @dataclass(frozen=True)
 class VoCoArgs:
-    """How crops are drawn and what is learned from them (DESIGN.md, 2).
+    """How crops are drawn and what is learned from them (docs/method.md).
 
     Args:
         name: Key of the method in `METHODS`.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from voco2d.config import Tree
 from voco2d.models.backbones import build_backbone, check_name
 from voco2d.models.checkpoint import backbone_state
+from voco2d.models.hub_config import window_hu as known_window
 from voco2d.models.state_names import load_state
 from voco2d.training.continuation import differences
 
@@ -55,8 +56,8 @@ class Initialisation:
             window_hu: Low and high end of what it is going to see, HU.
             prepared: How its volumes were prepared, as plain values.
         """
-        known = self.metadata.get("window_hu")
-        if known is not None and list(known) != list(window_hu):
+        known = known_window(self.metadata)
+        if known is not None and list(known) != [float(end) for end in window_hu]:
             _log.warning(
                 "%s was trained on a window of %s HU, this run shows %s; choose the same unless you mean it",
                 self.origin, list(known), list(window_hu),

@@ -32,7 +32,7 @@ def weights_path(run: Path, fold: int) -> Path:
 def prediction_table(
     cohort: Cohort, rows: Int64[np.ndarray, " n"], probabilities: Float[np.ndarray, "n classes"]
 ) -> pd.DataFrame:
-    """Lay out probabilities in DESIGN.md's prediction format, one row a series.
+    """Lay out probabilities as a prediction table, one row a series.
 
     Args:
         cohort: Gives the ids.
