@@ -81,7 +81,7 @@ def test_missing_and_unknown_are_refused(tmp_path: Path) -> None:
 def test_a_start_that_saw_another_window_is_told(metadata: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
     """Checkpoints of pretraining and of fine-tuning write their window in different places."""
     start = Initialisation("start.safetensors", "test_resnet", {}, metadata)
-    start.compare((0, 80), {})
+    start.compare((0.0, 80.0), {})
     assert caplog.text == ""
-    start.compare((-175, 250), {})
+    start.compare((-175.0, 250.0), {})
     assert "trained on a window of [0.0, 80.0] HU" in caplog.text

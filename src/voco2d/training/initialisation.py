@@ -57,7 +57,7 @@ class Initialisation:
             prepared: How its volumes were prepared, as plain values.
         """
         known = known_window(self.metadata)
-        if known is not None and list(known) != [float(end) for end in window_hu]:
+        if known is not None and list(known) != list(window_hu):
             _log.warning(
                 "%s was trained on a window of %s HU, this run shows %s; choose the same unless you mean it",
                 self.origin, list(known), list(window_hu),
