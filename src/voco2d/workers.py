@@ -1,5 +1,6 @@
 """Many processes, few jobs in flight: bounded memory, prompt stopping, no orphans. Imports nothing heavy."""
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -25,6 +27,8 @@ Result = TypeVar("Result")
 IN_FLIGHT_PER_WORKER = 2
 
 _FRUITLESS_POOLS = 3
+_PR_SET_PDEATHSIG = 1
+"""Of Linux's `prctl`: which signal a process gets when its parent ends."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,17 @@ def _begin_worker(tells_more: bool) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if tells_more:
         start_logging(verbose=True)
+
+
+def end_with_parent() -> None:
+    """Have this spawned process end once its parent is gone, on Linux also while a library holds the interpreter.
+
+    The kernel goes by the thread that started the process: that thread has to last as long as the process may.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:

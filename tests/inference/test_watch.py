@@ -206,6 +206,16 @@ def test_one_process_watches_for_one_output(
         Watcher(predictor, tmp_path / "nowhere", tmp_path / "other", 10, write_text)
 
 
+def test_results_of_two_models_are_not_mixed(
+    start: Callable[[Clock], Watcher], mean_predictor: Callable[..., Predictor], inbox: Path, tmp_path: Path
+) -> None:
+    start(Clock()).__exit__()
+    start(Clock()).__exit__()  # the same model goes on
+    other = mean_predictor(0.5, size=(8, 32, 32), gates="off")
+    with pytest.raises(UsageError, match="holds results of another model; choose another --out"):
+        Watcher(other, inbox, tmp_path / "out", 10, write_text, Clock())
+
+
 def test_a_damaged_state_is_told(predictor: Predictor, inbox: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / LEDGER_NAME).write_bytes(b"no database" * 200)

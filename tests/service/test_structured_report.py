@@ -16,7 +16,7 @@ from voco2d.service.result_page import result_page
 from voco2d.service.structured_report import structured_report
 from voco2d.service.study_files import KeySlice, read_headers
 from voco2d.target_block import parse_targets
-from voco2d.targets import TARGETS
+from voco2d.targets import RSNA_2023, TARGETS
 
 PROBABILITY = "122157"
 POSITIVE = [column for target in TARGETS.values() for column in target.columns[1:]]
@@ -94,7 +94,7 @@ def test_a_key_image_shows_the_picture_in_the_study(files):
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, format="PNG")
     chosen = str(files.headers[0].SOPInstanceUID)
-    (image,) = key_images(files, [KeySlice("liver", chosen, png.getvalue()), KeySlice("liver", chosen)])
+    (image,) = key_images(files, [KeySlice("liver", chosen, png.getvalue()), KeySlice("liver", chosen)], RSNA_2023)
     back = dcmread(io.BytesIO(to_bytes(image)))
     np.testing.assert_array_equal(back.pixel_array, pixels)
     assert back.StudyInstanceUID == files.study_uid
@@ -106,8 +106,20 @@ def test_the_page_is_a_pdf_that_names_nobody(make_result, files):
     assert page.startswith(b"%PDF")
     assert page == result_page(make_result())
     assert str(files.first.PatientID).encode() not in page
-    back = dcmread(io.BytesIO(to_bytes(encapsulated_pdf(files, page, ("20260101", "120000")))))
+    back = dcmread(io.BytesIO(to_bytes(encapsulated_pdf(files, page, ("20260101", "120000"), RSNA_2023))))
     assert back.EncapsulatedDocument[: back.EncapsulatedDocumentLength] == page
+
+
+@pytest.mark.parametrize("rsna", [True, False])
+def test_words_of_objects_fit_what_is_graded(files, rsna):
+    targets = RSNA_2023 if rsna else parse_targets({"Mass": {"kind": "binary", "classes": ["absent", "present"]}})
+    png = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(png, format="PNG")
+    (image,) = key_images(files, [KeySlice("Mass", str(files.headers[0].SOPInstanceUID), png.getvalue())], targets)
+    page = encapsulated_pdf(files, b"%PDF", ("20260101", "120000"), targets)
+    assert ("injury" in image.ImageComments) == rsna
+    assert ("trauma" in page.DocumentTitle) == rsna
+    assert "research use only" in image.ImageComments
 
 
 @pytest.mark.integration
@@ -120,8 +132,8 @@ def test_dciodvfy_finds_no_error_in_anything_that_is_sent(make_result, files, tm
         "assessed": structured_report(make_result(), files, slices, ["ab" * 32]),
         "one network": structured_report(make_result(folds=1), files, [], ["ab" * 32]),
         "refused": structured_report(make_result(refused="not_abdomen"), files, [], []),
-        "key": next(iter(key_images(files, slices))),
-        "page": encapsulated_pdf(files, result_page(make_result()), ("20260101", "120000")),
+        "key": next(iter(key_images(files, slices, RSNA_2023))),
+        "page": encapsulated_pdf(files, result_page(make_result()), ("20260101", "120000"), RSNA_2023),
     }
     for name, dataset in objects.items():
         path = tmp_path / f"{name}.dcm"

@@ -6,8 +6,11 @@ from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, Implic
 from pynetdicom import AE, evt
 
 from voco2d.errors import ReadError
+from voco2d.service import worker as worker_module
 from voco2d.service.answer import to_bytes
 from voco2d.service.audit import Audit
+from voco2d.service.grader import KilledError, NotReadyError
+from voco2d.service.ledger import MOST_ATTEMPTS
 from voco2d.service.node_args import DimseTarget, NodeArgs
 from voco2d.service.send import send_due
 from voco2d.service.spool import Spool
@@ -102,6 +105,47 @@ def test_nothing_is_lost_when_the_program_ends_while_it_grades(tmp_path, clock):
         pass
     assert spool.ledger.counts() == {"graded": 3}
     spool.close()
+
+
+def test_a_study_whose_process_is_killed_from_outside_is_tried_again_and_given_up_at_last(spool, clock):
+    tries = []
+
+    def answer(digest, _version):
+        tries.append(digest)
+        if digest == bad or len(tries) == 1:
+            raise KilledError("killed")
+        return {"report.dcm": b"sr"}
+
+    bad, sound = _receive(spool, "1", "2")
+    clock.now += 5
+    worker = _worker(spool, answer)
+    while worker.step():
+        pass
+    assert spool.ledger.failures() == [(bad, "ended the program while it was graded")]
+    assert (tries.count(bad), tries.count(sound)) == (MOST_ATTEMPTS, 1)
+    assert spool.ledger.counts() == {"graded": 1, "failed": 1}
+
+
+def test_studies_wait_until_networks_can_be_loaded_again(spool, clock, monkeypatch):
+    monkeypatch.setattr(worker_module, "_LOAD_AGAIN_S", 0.0)
+    tries = []
+
+    def answer(digest, _version):
+        tries.append(digest)
+        if len(tries) <= 2 * MOST_ATTEMPTS:
+            raise NotReadyError("no memory")
+        if len(tries) == 2 * MOST_ATTEMPTS + 2:
+            worker.stop()
+        return {"report.dcm": b"sr"}
+
+    _receive(spool, "1", "2")
+    clock.now += 5
+    with pytest.raises(NotReadyError):
+        _worker(spool, answer).run(once=True)
+    assert spool.ledger.counts() == {"receiving": 2}
+    worker = _worker(spool, answer)
+    worker.run()
+    assert spool.ledger.counts() == {"graded": 2}
 
 
 @pytest.fixture

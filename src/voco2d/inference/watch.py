@@ -1,6 +1,7 @@
 """Grades what is put into a folder, as soon as it has been left alone for a while."""
 
 import hashlib
+import json
 import logging
 import os
 import time
@@ -44,7 +45,8 @@ class Watcher:
         clock: Seconds that never go backwards.
 
     Raises:
-        UsageError: `folder` is no folder, or `out` lies in it, or another process already watches for `out`.
+        UsageError: `folder` is no folder, or `out` lies in it or holds results of another model, or another process
+            already watches for `out`.
         StoreError: The state in `out` is damaged.
     """
 
@@ -68,6 +70,7 @@ class Watcher:
         self._seen: dict[str, tuple[str, float]] = {}
         try:
             self._ledger = WatchLedger(out / LEDGER_NAME)
+            self._claim()
             self._write_tables()
         except BaseException:
             self._lock.close()
@@ -107,6 +110,10 @@ class Watcher:
         """Count entries by their state."""
         states = [entry.state for entry in self._ledger.entries().values()]
         return {state: states.count(state) for state in ("done", "failed")}
+
+    def _claim(self) -> None:
+        if not self._ledger.claim(_identity(self._predictor)):
+            raise UsageError(f"{self._out}: holds results of another model; choose another --out")
 
     def _entries(self) -> Iterator[Path]:
         yield from sorted(path for path in self._folder.iterdir() if not path.name.startswith("."))
@@ -158,6 +165,12 @@ def watch(watcher: Watcher, poll_s: int | float, once: bool, sleep: Callable[[fl
     """
     while watcher.step() or not once:
         sleep(poll_s)
+
+
+def _identity(predictor: Predictor) -> str:
+    """Tell whether rows may stand in one table: digests of the networks, and the columns."""
+    digests = sorted(runtime.sha256 for runtime in predictor.models.runtimes)
+    return json.dumps({"networks": digests, "columns": list(prediction_columns(predictor.targets))})
 
 
 def _fingerprint(path: Path) -> str:

@@ -12,7 +12,7 @@ from voco2d.errors import StoreError
 
 State = Literal["running", "done", "failed"]
 
-_SCHEMA: Final = """
+_ENTRIES: Final = """
 CREATE TABLE IF NOT EXISTS entries (
     name TEXT PRIMARY KEY,
     fingerprint TEXT NOT NULL,
@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS entries (
     rows TEXT NOT NULL
 )
 """
+_MODEL: Final = "CREATE TABLE IF NOT EXISTS model (row INTEGER PRIMARY KEY CHECK (row = 1), identity TEXT NOT NULL)"
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,20 @@ class WatchLedger:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._change(_SCHEMA)
+            for table in (_ENTRIES, _MODEL):
+                self._change(table)
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path}: damaged; delete it, and all that is there is graded again") from error
+
+    def claim(self, model: str) -> bool:
+        """Note which model the entries are graded by, the first time; return whether it is the one noted.
+
+        A ledger from before models were noted takes the first that comes.
+        """
+        self._change("INSERT OR IGNORE INTO model VALUES (1, ?)", model)
+        with closing(self._open()) as database:
+            (known,) = database.execute("SELECT identity FROM model").fetchone()
+        return bool(known == model)
 
     def entries(self) -> dict[str, Entry]:
         """Return all entries by name, in the order of their names."""

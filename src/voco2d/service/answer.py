@@ -48,12 +48,12 @@ def answer(
     written = {RESULT_NAME: result.to_json().encode(), REPORT_NAME: to_bytes(report)}
     if explained is not None:
         written[EXPLANATION_NAME] = explained.to_json().encode()
-    for number, image in enumerate(key_images(files, key_slices), start=1):
+    for number, image in enumerate(key_images(files, key_slices, predictor.targets), start=1):
         written[f"key{number:02}.dcm"] = to_bytes(image)
     if pdf:
         now = datetime.now(UTC)
         stamp = (now.strftime("%Y%m%d"), now.strftime("%H%M%S"))
-        written["page.dcm"] = to_bytes(encapsulated_pdf(files, result_page(result), stamp))
+        written["page.dcm"] = to_bytes(encapsulated_pdf(files, result_page(result), stamp, predictor.targets))
     return written
 
 

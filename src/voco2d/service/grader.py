@@ -1,18 +1,23 @@
 """Grades studies in a process of its own, so that one that takes too long or breaks a decoder ends that alone."""
 
+import logging
 import multiprocessing
-import os
+import pickle
 import signal
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
-
-from pebble import ProcessExpired, ProcessPool
+from typing import Any, Final
 
 from voco2d.errors import Voco2dError
+from voco2d.logs import start_logging, wordless
 from voco2d.memory import freeze_loaded
+from voco2d.workers import end_with_parent
+
+_END_S: Final = 10.0
+"""Seconds that a process may take to end once it has let go of its connection."""
+
+_log = logging.getLogger(__name__)
 
 Answer = Callable[[Path, int], dict[str, bytes]]
 """Folder of a study's images and their version → file name → content."""
@@ -20,12 +25,19 @@ Answer = Callable[[Path, int], dict[str, bytes]]
 Load = Callable[[], Answer]
 """Loads the networks; crosses process boundaries, so it is a module-level function or a partial of one."""
 
-_loaded: list[Answer] = []
-"""Of a grader's process: what it loaded."""
+
+class KilledError(Voco2dError):
+    """The process was killed from outside while it graded: another try may come to an end."""
+
+
+class NotReadyError(Voco2dError):
+    """The networks can't be loaded again, which is no fault of the study's."""
 
 
 class Grader:
-    """Answers one study at a time; use it as a context manager.
+    """Answers one study at a time; use it as a context manager, in one thread.
+
+    The process that was killed, crashed or overran is replaced when the next study comes.
 
     Args:
         load: Called in the process, and again in the one that takes its place.
@@ -37,13 +49,7 @@ class Grader:
 
     def __init__(self, load: Load, longest_s: float) -> None:
         self._load, self._longest_s = load, longest_s
-        context: Any = multiprocessing.get_context("spawn")  # forking a process that has threads can hang the child
-        self._pool: Any = ProcessPool(max_workers=1, initializer=_begin, context=context)
-        try:
-            self._make_ready()
-        except BaseException:
-            self.close()
-            raise
+        self._child: _Child | None = _Child(load)
 
     def __enter__(self) -> "Grader":
         return self
@@ -55,52 +61,129 @@ class Grader:
         """Grade the study in a folder.
 
         Raises:
+            KilledError: See there.
+            NotReadyError: See there.
             Voco2dError: It took too long, or it ended the process.
             Exception: Whatever grading raises.
         """
+        child = self._ready()
         try:
-            written: dict[str, bytes] = self._run(_answer, folder, version, seconds=self._longest_s)
+            told = child.ask((folder, version), self._longest_s)
         except TimeoutError:
-            self._make_ready()
+            self.close()
             raise Voco2dError(f"took longer than {self._longest_s:g} s") from None
-        except ProcessExpired:
-            self._make_ready()
+        except (EOFError, OSError):
+            code = child.exit_code()
+            self.close()
+            if code == -signal.SIGKILL:
+                raise KilledError("the process that grades was killed in the middle of it") from None
             raise Voco2dError("the reader crashed on it") from None
+        if isinstance(told, Exception):
+            raise told
+        written: dict[str, bytes] = told
         return written
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        self._pool.stop()
-        self._pool.join()
+        if self._child is not None:
+            self._child.close()
+            self._child = None
 
-    def _make_ready(self) -> None:
+    def _ready(self) -> "_Child":
+        """Return a process that has loaded the networks."""
+        if self._child is not None and not self._child.lives:
+            _log.warning("the process that grades was ended from outside; it is started again")
+            self.close()
+        if self._child is None:
+            try:
+                self._child = _Child(self._load)
+            except Exception as error:  # whatever hinders it, studies wait for the next try
+                _log.debug("%s", wordless(error))
+                told = str(error) if isinstance(error, Voco2dError) else type(error).__name__
+                raise NotReadyError(f"the networks can't be loaded again: {told}") from None
+        return self._child
+
+
+class _Child:
+    """A process that has loaded the networks, and the connection to it."""
+
+    def __init__(self, load: Load) -> None:
+        context = multiprocessing.get_context("spawn")  # forking a process that has threads can hang the child
+        self._connection, theirs = context.Pipe()
+        tells_more = logging.getLogger().isEnabledFor(logging.DEBUG)
+        self._process = context.Process(target=_serve, args=(theirs, load, tells_more), name="voco2d-grader")
         try:
-            self._run(_load_once, self._load)
-        except ProcessExpired as error:
+            self._process.start()
+        except BaseException:
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()
+        try:
+            told = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self.close()
             raise Voco2dError("the process that grades ended while it loaded the networks") from error
+        except BaseException:
+            self.close()
+            raise
+        if told is not None:
+            self.close()
+            raise told
 
-    def _run(self, function: Callable[..., Any], *words: object, seconds: float = 0.0) -> Any:
-        future: Future[Any] = self._pool.schedule(function, args=words, timeout=seconds or None)
-        return future.result()
+    @property
+    def lives(self) -> bool:
+        return self._process.is_alive()
+
+    def ask(self, question: tuple[Path, int], seconds: float) -> Any:
+        """Return the answer, or the exception that is one."""
+        self._connection.send(question)
+        if not self._connection.poll(seconds or None):
+            raise TimeoutError
+        return self._connection.recv()
+
+    def exit_code(self) -> int | None:
+        """Wait until a process that let go of its connection has ended, and return how it did."""
+        self._process.join(_END_S)
+        return self._process.exitcode
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
 
 
-def _begin() -> None:
+def _serve(connection: Connection, load: Load, tells_more: bool) -> None:
+    """Load, say so, and answer one study after the other until nobody asks any more."""
     for number in (signal.SIGINT, signal.SIGTERM):  # both may be sent to the parent's children too, which it ends
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _load_once(load: Load) -> None:
-    _loaded[:] = [load()]
+    end_with_parent()
+    start_logging(tells_more)
+    try:
+        answer = load()
+    except Exception as error:
+        connection.send(_as_sent(error))
+        return
     freeze_loaded()
+    connection.send(None)
+    while True:
+        try:
+            folder, version = connection.recv()
+        except (EOFError, OSError):
+            return
+        told: dict[str, bytes] | Exception
+        try:
+            told = answer(folder, version)
+        except Exception as error:  # whatever a study holds, the others must still be answered
+            told = _as_sent(error)
+        connection.send(told)
 
 
-def _answer(folder: Path, version: int) -> dict[str, bytes]:
-    return _loaded[0](folder, version)
+def _as_sent(error: Exception) -> Exception:
+    """Tell where an error came from, which does not cross with it, and make sure that it itself does."""
+    _log.debug("%s", wordless(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(type(error).__name__)
+    return error

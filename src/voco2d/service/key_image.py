@@ -12,6 +12,7 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 from voco2d.extras import require
 from voco2d.service.structured_report import MANUFACTURER
 from voco2d.service.study_files import KeySlice, StudyFiles
+from voco2d.targets import TargetSet
 from voco2d.version import VERSION
 
 IMAGE_SERIES_NUMBER: Final = 9302
@@ -23,12 +24,13 @@ _REPEATED = (
 )
 
 
-def key_images(files: StudyFiles, key_slices: Sequence[KeySlice]) -> Iterator[Dataset]:
+def key_images(files: StudyFiles, key_slices: Sequence[KeySlice], targets: TargetSet) -> Iterator[Dataset]:
     """Write each picture as secondary capture image (DICOM PS3.3 A.8.1), in one series.
 
     Args:
         files: The series that the slices are of.
         key_slices: Those without a picture are passed over.
+        targets: Of the answer; they say what the slices speak for.
 
     Raises:
         UsageError: highdicom is missing.
@@ -54,17 +56,18 @@ def key_images(files: StudyFiles, key_slices: Sequence[KeySlice]) -> Iterator[Da
         )
         image.SeriesDescription = _DESCRIPTION
         image.Laterality = ""
-        image.ImageComments = f"{entry.target}: slice that speaks most for an injury, research use only"
+        image.ImageComments = f"{entry.target}: slice that speaks most for {targets.event}, research use only"
         yield image
 
 
-def encapsulated_pdf(files: StudyFiles, page: bytes, now: tuple[str, str]) -> Dataset:
+def encapsulated_pdf(files: StudyFiles, page: bytes, now: tuple[str, str], targets: TargetSet) -> Dataset:
     """Write a PDF as DICOM object (PS3.3 A.45.1).
 
     Args:
         files: The study it is about.
         page: The PDF.
         now: Date and time of the answer, as DICOM spells them (DA, TM).
+        targets: Of the answer; they say what the page is about.
     """
     dataset = Dataset()
     for name in _REPEATED:
@@ -81,7 +84,8 @@ def encapsulated_pdf(files: StudyFiles, page: bytes, now: tuple[str, str]) -> Da
     dataset.ContentDate, dataset.ContentTime = now
     dataset.AcquisitionDateTime = ""
     dataset.BurnedInAnnotation = "NO"
-    dataset.DocumentTitle = "Abdominal trauma, probabilities by algorithm"
+    subject = "Abdominal trauma" if targets.is_rsna else "CT"
+    dataset.DocumentTitle = f"{subject}, probabilities by algorithm"
     dataset.ConceptNameCodeSequence = []
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
     dataset.EncapsulatedDocument = page + b"\0" * (len(page) % 2)

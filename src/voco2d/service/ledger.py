@@ -14,7 +14,7 @@ State = Literal["receiving", "running", "graded", "failed"]
 """`receiving` until it was quiet; `running` until its results are written; `failed` where there is no answer."""
 
 MOST_ATTEMPTS: Final = 3
-"""How often a study may end the program before it is given up."""
+"""How often a study may end the program, or be under way when it is killed, before it is given up."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS studies (
@@ -125,6 +125,20 @@ class Ledger:
         """Put what a crash left running back to be graded; return how many. Only for a program that just began."""
         with self._open() as database:
             return database.execute("UPDATE studies SET state = 'receiving' WHERE state = 'running'").rowcount
+
+    def put_back(self, digest: str, is_attempt: bool) -> None:
+        """Have a study graded again that came to no end; one that grew meanwhile is due already.
+
+        Args:
+            digest: The study.
+            is_attempt: Whether that counts as one of `MOST_ATTEMPTS`.
+        """
+        with self._open() as database:
+            database.execute(
+                "UPDATE studies SET state = 'receiving', attempts = attempts - ? "
+                "WHERE digest = ? AND state = 'running'",
+                (not is_attempt, digest),
+            )
 
     def finish(self, digest: str, version: int, reason: str, files: list[str], targets: list[str]) -> bool:
         """Note that a study was answered and what is to be sent where, in one step.

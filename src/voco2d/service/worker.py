@@ -8,11 +8,13 @@ from collections.abc import Callable
 from voco2d.inference.outcome import failure_reason
 from voco2d.logs import wordless
 from voco2d.service.audit import Audit
+from voco2d.service.grader import KilledError, NotReadyError
 from voco2d.service.node_args import NodeArgs
 from voco2d.service.send import send_due, spell
 from voco2d.service.spool import Spool
 
 _FORGET_EVERY_S = 600.0
+_LOAD_AGAIN_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ class Worker:
         args: Times and targets.
         spool: Where studies come from and answers go.
         audit: Told what was answered.
-        answer: Grades a study; what it raises is the study's reason for having no answer.
+        answer: Grades a study; what it raises is the study's reason for having no answer, but for `KilledError` and
+            `NotReadyError`, which leave the study to be graded again.
     """
 
     def __init__(self, args: NodeArgs, spool: Spool, audit: Audit, answer: Answer) -> None:
@@ -37,23 +40,41 @@ class Worker:
         self._next_forgetting = 0.0
 
     def run(self, once: bool = False) -> None:
-        """Work until `stop`; with `once` until nothing is left to grade and to send."""
+        """Work until `stop`; with `once` until nothing is left to grade and to send.
+
+        Raises:
+            NotReadyError: With `once`; otherwise studies wait until the networks can be loaded.
+        """
         self._sender.start()
-        while not self._stop.is_set():
-            if self.step():
-                continue
-            if once and not self._is_waiting():
-                break
-            self._stop.wait(0.2)
-        self._stop.set()
-        self._sender.join(timeout=self._args.timeout_s)
+        try:
+            while not self._stop.is_set():
+                try:
+                    worked = self.step()
+                except NotReadyError as error:
+                    if once:
+                        raise
+                    _log.error("%s; tried again in %g s", error, _LOAD_AGAIN_S)
+                    self._stop.wait(_LOAD_AGAIN_S)
+                    continue
+                if worked:
+                    continue
+                if once and not self._is_waiting():
+                    break
+                self._stop.wait(0.2)
+        finally:
+            self._stop.set()
+            self._sender.join(timeout=self._args.timeout_s)
 
     def stop(self) -> None:
         """Let `run` end after the study that it is at."""
         self._stop.set()
 
     def step(self) -> bool:
-        """Answer one study; return whether there was one."""
+        """Answer one study; return whether there was one.
+
+        Raises:
+            NotReadyError: It could not be begun; it waits as before.
+        """
         if time.monotonic() >= self._next_forgetting:
             self._next_forgetting = time.monotonic() + _FORGET_EVERY_S
             self._spool.forget(self._args.keep_h * 3600)
@@ -66,6 +87,14 @@ class Worker:
         files: dict[str, bytes] = {}
         try:
             files = self._answer(digest, version)
+        except NotReadyError:
+            self._spool.ledger.put_back(digest, is_attempt=False)
+            raise
+        except KilledError as error:
+            self._spool.ledger.put_back(digest, is_attempt=True)
+            self._audit.note("to be graded again", "", "", study_digest=digest)
+            _log.warning("study %s is to be graded again: %s", digest, error)
+            return True
         except Exception as error:  # whatever a study holds, the others must still be answered
             _log.debug("%s", wordless(error))
             reason = failure_reason(error)

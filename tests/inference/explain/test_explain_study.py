@@ -89,6 +89,14 @@ def test_the_json_names_methods_slices_and_nobody(told):
     assert "patient_id" not in told.to_json()
 
 
+def test_methods_say_what_they_speak_for_by_the_targets(told):
+    explanation = replace(told.series[0].explanation, event="a class other than the first")
+    assert "an injury" in str(told.series[0].explanation.to_tree()["methods"])
+    words = str(explanation.to_tree()["methods"])
+    assert "a class other than the first" in words
+    assert "injury" not in words
+
+
 def test_another_engine_ranks_slices_by_hiding_them_and_says_what_maps_need(mean_predictor, marked_scan):
     predictor = mean_predictor(3.0, 5.0, gates="off")
     assert not Explainer(predictor).gives_maps

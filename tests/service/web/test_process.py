@@ -1,6 +1,12 @@
-"""A job that does not end costs itself and not the queue."""
+"""What ends the process that grades, or hinders its start, costs a job at most and tells no identifier."""
 
+import errno
+import logging
+import multiprocessing
+import sqlite3
+import threading
 import time
+from contextlib import closing
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -11,9 +17,9 @@ from voco2d.service.web import process
 from voco2d.service.web.args import ServeArgs, UploadLimits
 from voco2d.service.web.intake import Intake
 from voco2d.service.web.jobs import Jobs
-from voco2d.service.web.process import WorkerProcess
+from voco2d.service.web.process import WorkerProcess, run_worker
 
-from .conftest import nifti
+from .conftest import PATIENT, Bench, dicom_zip, make_predictor, nifti, send
 
 WAIT_S = 120
 
@@ -49,3 +55,71 @@ def test_a_job_that_never_ends_fails_with_its_reason_and_the_next_is_graded(
     assert job.state == "done"
     assert [path.name for path in args.jobs.iterdir()] == [sound.id]
     jobs.close()
+
+
+def test_a_database_that_refuses_a_result_ends_the_process_and_tells_no_identifier(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("end_with_parent", "start_logging"):
+        monkeypatch.setattr(process, name, lambda *_: None)
+    monkeypatch.setattr(process.signal, "signal", lambda *_: None)
+    job_id = send(bench.client(), dicom_zip()).json()["id"]
+    with closing(sqlite3.connect(bench.args.state / "jobs.sqlite")) as database, database:
+        database.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON voco2d_jobs WHEN new.state IN ('done', 'failed') "
+            "BEGIN SELECT raise(ABORT, 'no'); END"
+        )
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs, caplog.at_level(logging.DEBUG), pytest.raises(SystemExit) as ended:
+        run_worker(bench.args, lambda: (make_predictor(), None), theirs)
+    assert ended.value.code == 1
+    assert "the worker ended" in caplog.text
+    assert PATIENT not in caplog.text
+    assert PATIENT not in str(ended.value.__context__)
+    job = bench.jobs.get(job_id)
+    assert job is not None
+    assert job.state == "running"  # the next process takes it up
+
+
+class FakeProcess:
+    """Stands for a process; the second can't be begun."""
+
+    made: list["FakeProcess"]
+    again: threading.Event
+    pid, exitcode = 1, -9
+
+    def __init__(self, *, args: tuple, **_: object) -> None:
+        self._told, self.ended, self._begun = args[2], threading.Event(), False
+        self.made.append(self)
+
+    def start(self) -> None:
+        if len(self.made) == 2:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        self._begun = True
+        self._told.send(None)
+        if len(self.made) == 3:
+            self.again.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        assert self._begun, "can only join a started process"
+        self.ended.wait(timeout)
+
+    def is_alive(self) -> bool:
+        return not self.ended.is_set()
+
+    def terminate(self) -> None:
+        self.ended.set()
+
+
+def test_a_worker_that_cannot_be_started_again_at_once_is_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_RESTART_S", 0.0)
+    FakeProcess.made, FakeProcess.again = [], threading.Event()
+    context = multiprocessing.get_context("spawn")
+    monkeypatch.setattr(context, "Process", FakeProcess)
+    worker = WorkerProcess(ServeArgs(tmp_path / "state"), lambda: (make_predictor(), None))
+    worker.start()
+    FakeProcess.made[0].ended.set()
+    assert FakeProcess.again.wait(WAIT_S)
+    worker.stop()

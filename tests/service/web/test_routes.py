@@ -3,16 +3,21 @@
 import gzip
 import io
 import json
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from voco2d.inference.predictor import Predictor
 from voco2d.io.volume import Volume
+from voco2d.service.web import worker as worker_module
 from voco2d.service.web.evidence import Explained
 
 from .conftest import (
@@ -129,6 +134,42 @@ def test_a_damaged_scan_fails_with_its_reason_and_the_next_is_graded(bench: Benc
     assert client.get(f"/api/jobs/{good}").json()["state"] == "done"
     assert client.get(f"/api/jobs/{bad}/result").status_code == 409
     assert client.get("/api/jobs").json()["counts"] == {"waiting": 0, "running": 0, "done": 1, "failed": 1}
+
+
+def test_files_of_targets_in_capital_letters_are_served(make_bench: Callable[..., Bench]) -> None:
+    def explain_by_another_name(predictor: Predictor, volume: Volume, begin: Callable[[], None]) -> Explained:
+        explained = explain_by_brightness(predictor, volume, begin)
+        return replace(explained, evidence={"Mass_2": explained.evidence["spleen"]})
+
+    bench = make_bench(explain=explain_by_another_name)
+    client = bench.client()
+    volume = grade(bench, client, nifti())["volumes"][0]
+    job_id = client.get("/api/jobs").json()["jobs"][0]["id"]
+    names = [volume["overlays"]["Mass_2"], *(image["file"] for image in volume["images"])]
+    assert "Mass_2" in names[-1]
+    assert [client.get(f"/api/jobs/{job_id}/files/{name}").status_code for name in names] == [200] * len(names)
+
+
+@pytest.mark.parametrize(("locked", "state"), [(2, "done"), (3, "running")])
+def test_a_locked_database_costs_no_result(
+    bench: Bench, client: TestClient, monkeypatch: pytest.MonkeyPatch, locked: int, state: str
+) -> None:
+    tries: list[str] = []
+    finish = bench.jobs.finish
+
+    def finish_later(job_id: str, result: Mapping[str, object]) -> bool:
+        tries.append(job_id)
+        if len(tries) <= locked:
+            raise OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
+        return finish(job_id, result)
+
+    monkeypatch.setattr(worker_module, "_TRY_AGAIN_S", 0.0)
+    monkeypatch.setattr(bench.jobs, "finish", finish_later)
+    job_id = send(client, nifti()).json()["id"]
+    with pytest.raises(OperationalError) if state == "running" else nullcontext():
+        bench.worker.step()
+    assert client.get(f"/api/jobs/{job_id}").json()["state"] == state
+    assert (bench.args.jobs / job_id).exists()
 
 
 def test_a_job_is_deleted_with_all_its_files(bench: Bench, client: TestClient) -> None:

@@ -29,7 +29,7 @@ NO_MAPS: Final = (
 )
 
 _METHODS: Final[Mapping[str, str]] = {
-    OCCLUSION: "fall of the log-odds of an injury while three neighbouring slices are replaced by the mean slice",
+    OCCLUSION: "fall of the log-odds of {event} while three neighbouring slices are replaced by the mean slice",
     INTEGRATED_GRADIENTS: "share of a slice in the log-odds, on the way from a scan of mean slices to this one",
     MAX_POSITIONS: "what the features that take their maximum over slices here add to the log-odds",
     ATTENTION: "weight of the slice in the mean over slices, the same for all targets",
@@ -76,7 +76,7 @@ class TargetExplanation:
 
     @property
     def injury(self) -> float | None:
-        """Probability of an injury of any grade; None where nothing was assessed."""
+        """Probability of an injury of any grade, of other targets of any class but the first; None if not assessed."""
         return None if self.classes is None else 1 - next(iter(self.classes.values()))
 
 
@@ -179,7 +179,9 @@ class SeriesExplanation:
             "networks": self.networks,
             "ranked_by": self.ranked_by,
             "maps": self.has_maps,
-            "methods": {name: _METHODS[name] for name in next(iter(self.targets.values())).curves},
+            "methods": {
+                name: _METHODS[name].format(event=self.event) for name in next(iter(self.targets.values())).curves
+            },
             "slices": [_slice_tree(place) for place in self.slices],
             "targets": {name: _target_tree(told) for name, told in self.targets.items()},
         }

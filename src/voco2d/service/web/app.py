@@ -15,7 +15,7 @@ from voco2d.service.web.routes import STATIC, Service, api, health, pages
 from voco2d.service.web.tokens import Tokens
 from voco2d.version import VERSION
 
-_DESCRIPTION: Final = f"Grades abdominal injuries on CT. {NOTICE}"
+_DESCRIPTION: Final = f"Grades CT by the classifier that it was started with. {NOTICE}"
 
 
 def make_app(service: Service, tokens: Tokens | None, audit: Audit) -> Guard:

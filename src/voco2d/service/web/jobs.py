@@ -79,7 +79,8 @@ class Jobs:
     def __init__(self, url: str, now: Callable[[], float] = time.time) -> None:
         self._now = now
         try:
-            self._engine: Engine = create_engine(url, pool_pre_ping=True)
+            # errors must not quote parameters: those of results hold identifiers
+            self._engine: Engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             advice = "give for example postgresql+psycopg://USER@HOST/NAME; its driver comes with voco2d[postgres]"
             raise ConfigError(f"no such database ({type(error).__name__}); {advice}") from error

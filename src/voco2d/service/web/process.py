@@ -4,6 +4,7 @@ import fcntl
 import logging
 import multiprocessing
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +16,14 @@ from typing import Final
 
 from voco2d.errors import Voco2dError
 from voco2d.inference.predictor import Predictor
-from voco2d.logs import start_logging
+from voco2d.logs import start_logging, wordless
 from voco2d.memory import freeze_loaded
 from voco2d.service.audit import Audit
 from voco2d.service.web.args import ServeArgs
 from voco2d.service.web.evidence import Explain
 from voco2d.service.web.jobs import Jobs
 from voco2d.service.web.worker import Stopped, Worker
+from voco2d.workers import end_with_parent
 
 AUDIT_NAME: Final = "audit.jsonl"
 _LOCK_NAME: Final = "worker.lock"
@@ -86,16 +88,22 @@ class WorkerProcess:
                 process.join()
 
     def _begin(self) -> None:
-        ours, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
         with self._changing:
             if self._stopping.is_set():
                 return
-            self._process = context.Process(
-                target=run_worker, args=(self._args, self._load, theirs, self._overran), name="voco2d-worker"
-            )
-            self._process.start()
-        theirs.close()
+            ours, theirs = context.Pipe()
+            tells_more = logging.getLogger().isEnabledFor(logging.DEBUG)
+            words = (self._args, self._load, theirs, self._overran, tells_more)
+            process = context.Process(target=run_worker, args=words, name="voco2d-worker")
+            try:
+                process.start()
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                theirs.close()
+            self._process = process  # only once it is there: one that was never begun can't be waited for
         try:
             error = ours.recv()
         except EOFError:
@@ -103,7 +111,7 @@ class WorkerProcess:
         finally:
             ours.close()
         if error is not None:
-            self._process.join()
+            process.join()
             raise error
         self._ready, self._overran = True, False
 
@@ -120,20 +128,24 @@ class WorkerProcess:
                 self._begin()
             except Voco2dError as error:
                 _log.error("the worker could not be started: %s", error)
-            except OSError as error:
-                _log.error("the worker could not be started: %s", error.strerror)
+            except Exception as error:  # the next try may work
+                _log.error("the worker could not be started\n%s", wordless(error))
 
 
-def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = False) -> None:
+def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = False, tells_more: bool = False) -> None:
     """Grade until the parent is gone or a signal says so; one process a state folder does.
+
+    What ends it otherwise is told without its words, which may hold what a result says, and begun again by the parent.
 
     Args:
         args: Of the service.
         load: Loads the networks.
         told: Gets None once they are loaded, or the error that hindered it.
         overran: Whether the process before was ended by a job that took too long.
+        tells_more: Whether to log as `--verbose` has it.
     """
-    start_logging(verbose=False)
+    start_logging(tells_more)
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends this process in order
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -161,6 +173,9 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
                     time.sleep(_POLL_S)
     except Stopped:
         return
+    except Exception as error:
+        _log.error("the worker ended\n%s", wordless(error))
+        sys.exit(1)
 
 
 def _parent_lives() -> bool:

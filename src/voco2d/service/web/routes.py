@@ -56,7 +56,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 Served = Annotated[Service, Depends(_service)]
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="id of a job")]
-FileName = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,80}$", description="name of a file, as the result tells it")]
+FileName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,80}$", description="name of a file, as the result tells it")]
 
 pages = APIRouter(include_in_schema=False)
 health = APIRouter(tags=["service"], responses=_problems(413, 429))

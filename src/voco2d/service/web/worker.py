@@ -3,10 +3,12 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy.exc import OperationalError
 
 from voco2d.inference.outcome import failure_reason
 from voco2d.inference.predictor import Predictor
@@ -20,6 +22,8 @@ SCAN: Final = "scan"
 RESULT: Final = "result"
 _PART: Final = "result.part"
 _CLEAN_EVERY_S: Final = 600.0
+_MOST_TRIES: Final = 3
+_TRY_AGAIN_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +96,8 @@ class Worker:
             self._audit.note("deleted while graded", "", job.id)
         except NothingToGradeError as error:
             self._fail(job.id, str(error))
+        except OperationalError:  # the database is away or locked: no fault of the upload, which is taken up again
+            raise
         except Exception as error:  # whatever an upload holds, the others must still be graded
             _log.warning("job %s failed\n%s", digest_of(job.id), wordless(error))
             self._fail(job.id, failure_reason(error))
@@ -112,9 +118,21 @@ class Worker:
         shutil.rmtree(folder / RESULT, ignore_errors=True)
         result = grade_upload(self._predictor, self._explain, folder / SCAN, folder / _PART, advance)
         (folder / _PART).replace(folder / RESULT)
-        if not self._jobs.finish(job.id, result):
+        if not self._finish(job.id, result):
             raise _DeletedError
         shutil.rmtree(folder / SCAN, ignore_errors=True)
+
+    def _finish(self, job_id: str, result: Mapping[str, Any]) -> bool:
+        """Note a result, which took long to make: a database that is away or locked is asked again."""
+        for tries_left in reversed(range(_MOST_TRIES)):
+            try:
+                return self._jobs.finish(job_id, result)
+            except OperationalError as error:
+                if not tries_left:
+                    raise
+                _log.warning("the result of job %s can't be noted (%s)", digest_of(job_id), type(error).__name__)
+                time.sleep(_TRY_AGAIN_S)
+        raise AssertionError("unreachable")
 
     def _fail(self, job_id: str, reason: str) -> None:
         self._jobs.fail(job_id, reason)
