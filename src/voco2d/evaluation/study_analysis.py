@@ -114,7 +114,7 @@ def significance_table(
     Returns:
         `arm, fraction, other, other_fraction, metric, value, other_value, difference` (the first minus the other),
         `low, high` (95 %, paired over patients), `p, p_holm, better` (of the first, by the score's direction), `seeds`,
-        `seeds_better` (in how many of them the first is better).
+        `seeds_better` (in how many of them the first is better), `low_seeds, high_seeds` (95 %, seeds drawn besides).
     """
     arms = list(dict.fromkeys(predictions["arm"]))
     fractions = sorted(set(predictions["fraction"]))
@@ -142,7 +142,7 @@ def significance_table(
 
 _SIGNIFICANCE: Final = [
     "arm", "fraction", "other", "other_fraction", "metric", "value", "other_value", "difference", "low", "high", "p",
-    "p_holm", "better", "seeds", "seeds_better",
+    "p_holm", "better", "seeds", "seeds_better", "low_seeds", "high_seeds",
 ]  # fmt: skip
 
 
@@ -170,12 +170,29 @@ def _rows(duel: _Duel) -> list[dict[str, Any]]:
         permutations=args.permutations,
         targets=targets,
     )
+    drawn = compare(
+        labels,
+        duel.first,
+        duel.second,
+        args.metrics,
+        args.resamples,
+        args.seed,
+        permutations=1,
+        resample_seeds=True,
+        targets=targets,
+    )
     before, after = (
         {entry.metric: entry.seeds for entry in estimate(labels, tables, args.metrics, 1, args.seed, targets=targets)}
         for tables in (duel.first, duel.second)
     )
     return [
-        {**vars(duel.contest), **_row(entry, before[entry.metric], after[entry.metric], targets)} for entry in found
+        {
+            **vars(duel.contest),
+            **_row(entry, before[entry.metric], after[entry.metric], targets),
+            "low_seeds": wider.low,
+            "high_seeds": wider.high,
+        }
+        for entry, wider in zip(found, drawn, strict=True)
     ]
 
 

@@ -35,6 +35,7 @@ from voco2d.inference.report_study_figures import (
     difference_forest,
     label_efficiency,
     save_figures,
+    seeds_interval,
     title_of,
 )
 from voco2d.target_block import parse_targets
@@ -48,7 +49,8 @@ _CAVEATS: Final = (
     "A p-value asks whether these models differ on such patients (paired permutation test by patient, mean over "
     "seeds), not whether other seeds would; hence the count of seeds in which an arm is better stands beside it. "
     "Holm's correction covers all rows of the table of differences, those of all scores.",
-    "Pretraining sees no patient who is validated on or tested: asserted from the digests in each checkpoint.",
+    "Pretraining sees no patient who is validated on or tested: asserted from the digests in each checkpoint that has "
+    "any; arms whose checkpoint has none are named above.",
 )
 _PHANTOMS: Final = (
     "The patients are phantoms: a result on them says that a method can work, not that it does on patients."
@@ -203,12 +205,14 @@ def _difference_table(significance: pd.DataFrame, args: AnalysisArgs, targets: T
                 _p(row["p"]),
                 Cell(_p(row["p_holm"]), strong=sure),
                 f"{row['seeds_better']} of {row['seeds']}",
+                seeds_interval(row),
             )
         )
-    header = ("comparison", "score", "difference", "p", "p, Holm", "seeds better")
+    header = ("comparison", "score", "difference", "p", "p, Holm", "seeds better", "95 %, seeds drawn too")
     caption = (
         f"First minus second, mean over seeds, with its 95 % interval of the paired bootstrap by patient "
-        f"({args.resamples} draws); p of {args.permutations} exchanges; bold: below {args.alpha:g} once corrected."
+        f"({args.resamples} draws); p of {args.permutations} exchanges; bold: below {args.alpha:g} once corrected. "
+        "Last: seeds drawn with replacement besides, which with few seeds still comes out too narrow."
     )
     return Table(header, tuple(rows), caption)
 

@@ -86,14 +86,16 @@ def difference_forest(significance: pd.DataFrame, metric: str, alpha: float, tar
         for place, (_, row) in enumerate(table.iterrows()):
             sure = bool(row["p_holm"] < alpha)
             color = "#777777" if not sure else COLORS[2] if row["better"] else COLORS[1]
-            axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.6)
+            axes.plot([row["low_seeds"], row["high_seeds"]], [place, place], color=color, linewidth=0.6)
+            axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.8)
             axes.plot([row["difference"]], [place], color=color, marker="o" if sure else "|", markersize=5)
         axes.axvline(0, color="#333333", linewidth=1)
         axes.set_yticks(np.arange(len(table)), [contest_name(row) for _, row in table.iterrows()], fontsize=8)
         axes.set_ylim(len(table) - 0.5, -0.5)
         alt = f"Differences in {title} with 95 % intervals, a row a comparison"
         caption = (
-            f"Green: better, red: worse, with p < {alpha:g} after Holm's correction over the table; grey: neither."
+            f"Green: better, red: worse, with p < {alpha:g} after Holm's correction over the table; grey: neither. "
+            "Thick: 95 % over patients; thin: over patients and seeds."
         )
         return Figure(svg(canvas), alt, caption)
 
@@ -104,6 +106,12 @@ def contest_name(row: "pd.Series[Any]") -> str:
     if fraction == other:
         return f"{row['arm']} − {row['other']}, {fraction:.3g}"
     return f"{row['arm']} {fraction:.3g} − {row['other']} {other:.3g}"
+
+
+def seeds_interval(row: "pd.Series[Any]") -> str:
+    """Write the interval of a difference over patients and seeds; nothing where it is undefined."""
+    low, high = float(row["low_seeds"]), float(row["high_seeds"])
+    return "" if np.isnan(low + high) else f"{low:+.3f} to {high:+.3f}".replace("-", "−")
 
 
 def save_figures(figures: Sequence[tuple[str, Figure]], folder: Path) -> None:
