@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from pydicom.datadict import tag_for_keyword
+
 from voco2d.errors import UsageError
 from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.explain.explanation import NO_MAPS
@@ -96,8 +98,9 @@ def _serve(
         print(f"{args.title} listens on {args.host}:{node.port}; spool: {spool.folder}. {NOTICE}", flush=True)
     else:
         fetched = fetch_studies(options.fetch_from, filters, spool, audit, args)
-        broken = f" ({fetched.broken} studies not to their end)" if fetched.broken else ""
-        print(f"{fetched.studies} studies fetched, {fetched.images} images{broken}. {NOTICE}", flush=True)
+        broken = f" ({fetched.broken} not to the end)" if fetched.broken else ""
+        studies = "1 study" if fetched.studies == 1 else f"{fetched.studies} studies"
+        print(f"{studies} fetched, {fetched.images} images{broken}. {NOTICE}", flush=True)
     try:
         worker.run(once=options.once or node is None)
     finally:
@@ -144,4 +147,6 @@ def _filter(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
         raise UsageError(f"--query {text}: give KEYWORD=VALUE, for example StudyDate=20260101-")
+    if tag_for_keyword(name) is None:  # a server would pass it over, and answer with the whole archive
+        raise UsageError(f"--query {text}: {name} is no DICOM keyword; StudyDate, PatientID or AccessionNumber are")
     return name, value
