@@ -38,9 +38,9 @@ def discover(paths: Sequence[Path], min_slices: int = MIN_SLICES) -> tuple[list[
     Folders are walked, links followed, hidden files and folders passed over in silence. A path to a .json file is
     read as a list of images (`voco2d.io.dataset_list`), one to a .csv file as a table of paths
     (`voco2d.io.path_table`); one that is none is rejected, if others were named. Of a competition folder only the
-    images are looked at, of a folder in the layout of
-    nnU-Net or the Medical Segmentation Decathlon not its labels. A DICOMDIR is passed over: the files it lists are
-    found anyway. Nothing is said about pixels: a source can still be refused when it is read.
+    images are looked at, of a folder in the layout of nnU-Net or the Medical Segmentation Decathlon not its labels. A
+    DICOMDIR is passed over: the files it lists are found anyway. Nothing is said about pixels: a source can still be
+    refused when it is read.
 
     Args:
         paths: Files and folders; one that is named twice or lies in another is taken once.

@@ -168,8 +168,8 @@ def _key_images(volume: Volume, target: str, about: Evidence, out: Path, number:
 
 
 def _plain(scores: Float[np.ndarray, " Z"]) -> list[float | None]:
-    """Return plain values, None where nothing was looked at."""
-    return [round(float(score), 4) if np.isfinite(score) else None for score in scores]
+    """Return plain values of four digits, however small they are, None where nothing was looked at."""
+    return [float(f"{score + 0.0:.4g}") if np.isfinite(score) else None for score in scores]
 
 
 def _part(advance: Advance, index: int, count: int) -> Advance:

@@ -11,6 +11,7 @@ from sqlalchemy import update as update_of
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from voco2d.errors import ConfigError, StoreError, UsageError
+from voco2d.evaluation.tables import ASSESSED
 
 State = Literal["waiting", "running", "done", "failed"]
 
@@ -151,7 +152,10 @@ class Jobs:
 
     def finish(self, job_id: str, result: Mapping[str, Any]) -> bool:
         """Note a result; return whether the job was still there."""
-        return self._change(job_id, state="done", finished=self._now(), progress=1.0, stage="done", result=dict(result))
+        stage = (
+            "done" if any(study.get("status") == ASSESSED for study in result.get("studies", ())) else "not assessed"
+        )
+        return self._change(job_id, state="done", finished=self._now(), progress=1.0, stage=stage, result=dict(result))
 
     def fail(self, job_id: str, reason: str) -> bool:
         """Note why there is no result; return whether the job was still there."""
