@@ -81,3 +81,15 @@ def test_help_says_what_no_workers_mean(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["prepare", "--help"])
     assert "0 starts one a core" in " ".join(capsys.readouterr().out.split())
+
+
+def test_who_reads_no_further_ends_a_command_without_a_word() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "voco2d", "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    error = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), error) == (141, "")

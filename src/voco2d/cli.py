@@ -17,6 +17,8 @@ from voco2d.version import VERSION
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
 _CONFIGURABLE = ("phantom", "prepare", "pretrain", "finetune", "study")
 """Commands that take `key=value` words after their options."""
+_BROKEN_PIPE = 141
+"""What a shell says of a program that SIGPIPE ended."""
 _FLAGS = ("--resume", "--enriched", "--ablation", "--quick", "--slurm-array", "--verbose")
 """Options without a value."""
 
@@ -44,9 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.main = main  # the demo runs the other commands
     start_logging(options.verbose)
     try:
-        code: int = import_module(f"voco2d.commands.{options.command}").run(options)
+        code = _finished(options)
     except Voco2dError as error:
         return _fail(options, str(error), error.exit_code, error)
+    except BrokenPipeError:  # as of `| head`: whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        return _BROKEN_PIPE
     except KeyboardInterrupt as error:
         return _fail(options, "interrupted; the same command goes on where it was, see --help", 1, error)
     except OSError as error:
@@ -54,6 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # whatever it is, a user gets one line; its words may hold identifiers
         advice = "a fault of voco2d: please report it with the traceback that --verbose shows"
         return _fail(options, f"unexpected {type(error).__name__}; {advice}", 1, error)
+    return code
+
+
+def _finished(options: argparse.Namespace) -> int:
+    code: int = import_module(f"voco2d.commands.{options.command}").run(options)
+    sys.stdout.flush()
     return code
 
 

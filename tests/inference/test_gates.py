@@ -40,7 +40,7 @@ def refusing(findings: list[Finding]) -> set[str]:
 def test_a_torso_is_graded(mean_predictor: Callable[..., Predictor]) -> None:
     study = mean_predictor().predict(torso())
     assert study.status == "assessed", study.reason
-    assert "does not reach the pelvis" in study.reason
+    assert "remark: does not reach the pelvis" in study.reason
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,38 @@ def test_a_refused_series_never_reaches_the_networks(mean_predictor: Callable[..
         predictor(replace(torso(), spacing_mm=(1.6, 4.0, 4.0)))
 
 
+def thighs() -> Volume:
+    """Ten slices of soft tissue around a dense bone: too few, too little, and no abdomen."""
+    volume = torso()
+    hu = volume.hu[30:40].copy()
+    hu[:, 25:45, 30:66] = np.random.default_rng(1).normal(900, 100, (10, 20, 36)).astype(np.int16)
+    return replace(volume, hu=hu)
+
+
+def test_a_volume_of_few_slices_is_first_said_to_be_no_abdomen(mean_predictor: Callable[..., Predictor]) -> None:
+    predictor = mean_predictor()
+    looked: list[str] = []
+    study = predictor.predict(thighs(), lambda _volume, _seen, result: looked.append(result.reason))
+    gates = [finding.gate for finding in study.series[0].findings if finding.refuses]
+    assert gates[:2] == ["not_abdomen", "too_few_slices"], study.reason
+    assert looked == [study.reason]
+    assert [runtime.calls for runtime in predictor.models.runtimes] == [0]
+
+
+def test_of_slices_that_are_not_axial_no_body_part_is_told(mean_predictor: Callable[..., Predictor]) -> None:
+    tilted = np.array([[0.0, 0, 1], [0.643, 0.766, 0], [-0.766, 0.643, 0]])
+    study = mean_predictor().predict(replace(thighs(), direction=tilted))
+    gates = {finding.gate for finding in study.series[0].findings}
+    assert "not_axial" in gates
+    assert "not_abdomen" not in gates, study.reason
+
+
+def test_a_refused_volume_without_a_body_keeps_its_first_reasons(mean_predictor: Callable[..., Predictor]) -> None:
+    empty = replace(torso(), hu=np.full((10, 70, 96), -1000, np.int16))
+    study = mean_predictor().predict(empty)
+    assert study.reason == "too few slices: 10, at least 20; thin slab: 50 mm are covered, at least 100"
+
+
 @pytest.mark.parametrize("gates", ["flag", "off"])
 def test_an_override_is_told_in_every_output(gates: str, mean_predictor: Callable[..., Predictor]) -> None:
     study = mean_predictor(gates=gates).predict(torso())
@@ -118,7 +150,7 @@ def test_the_median_of_the_networks_decides_on_the_distance() -> None:
 def test_a_header_only_remarks_and_is_not_repeated_where_it_is_free_text() -> None:
     (finding,) = find_in_header("chest", [])
     assert (finding.gate, finding.refuses) == ("header", False)
-    assert "CHEST" in finding.text
+    assert finding.text == "the header says CHEST"
     assert find_in_header("JOHN DOE", []) == []
     assert find_in_header("ABDOMEN", []) == []
     assert find_in_header("CHEST", [Finding("not_abdomen", "", refuses=True)]) == []

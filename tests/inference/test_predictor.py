@@ -182,7 +182,7 @@ def test_a_model_of_organ_masks_says_where_it_had_none(tmp_path: Path) -> None:
     table, _ = Predictor(tmp_path / "run", masks=tmp_path / "scans", gates="flag").predict_many([scan])
     assert table["status"].tolist() == ["assessed"]
     assert table["reason"][0].startswith("gates=flag; too few slices: 8, at least 20; ")
-    assert table["reason"][0].endswith("; organ box: none, no mask of this series, crop to the body instead")
+    assert table["reason"][0].endswith("; remark: organ box: none, no mask of this series, crop to the body instead")
     check_predictions(table)
 
 

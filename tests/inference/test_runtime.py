@@ -29,3 +29,18 @@ def test_all_of_prediction_but_its_engine_is_imported_without_torch() -> None:
 def test_unknown_options_are_refused_with_the_known_ones(precision: str, runtime: str) -> None:
     with pytest.raises(ConfigError, match="choose"):
         load_models([Path("run")], "cpu", precision, runtime)
+
+
+def test_a_model_that_is_not_there_is_told_before_an_engine_is_imported(tmp_path: Path) -> None:
+    script = f"""{_WITHOUT_TORCH}
+from pathlib import Path
+from voco2d.errors import MissingCheckpointError
+from voco2d.inference.runtime import load_models
+try:
+    load_models([Path({str(tmp_path)!r}), Path({str(tmp_path / "nowhere")!r})], "cpu", "fp32")
+except MissingCheckpointError as error:
+    assert "nowhere: missing" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -41,6 +41,18 @@ def test_a_mixed_tree_is_sorted_and_nothing_is_silent(tmp_path, patient):
     }
 
 
+@pytest.mark.parametrize(("name", "reason"), [("table.csv", "no table of paths"), ("list.json", "no dataset list")])
+def test_a_table_of_other_things_costs_itself_unless_it_is_all_there_is(tmp_path, name, reason):
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    other = tmp_path / name
+    other.write_text("patient_id,healthy\n1,0\n" if name == "table.csv" else "{}")
+    sources, rejections = discover([other, tmp_path / "array.npy"])
+    assert [source.path.name for source in sources] == ["array.npy"]
+    assert reasons(rejections, tmp_path)[name].startswith(reason)
+    with pytest.raises(UsageError, match=reason):
+        discover([other])
+
+
 def test_damaged_headers_and_dicom_without_an_image_are_rejected(tmp_path, patient):
     files = patient.write_series(tmp_path, patient.Spec(slices=1))
     (tmp_path / "cut.dcm").write_bytes(files[0].read_bytes()[:450])

@@ -44,11 +44,18 @@ def test_echo_is_answered(start, associate):
     association.release()
 
 
-@pytest.mark.parametrize(("title", "called"), [("STRANGER", "VOCO2D"), ("SCANNER", "OTHER")])
-def test_who_is_not_named_or_calls_another_is_rejected(start, associate, title, called):
-    node, _ = start(callers=("SCANNER",))
+@pytest.mark.parametrize(
+    ("title", "called", "reason"),
+    [
+        ("STRANGER", "VOCO2D", "an association of a title that may not call"),
+        ("SCANNER", "OTHER", "an association that calls another title than ours"),
+    ],
+)
+def test_who_is_not_named_or_calls_another_is_rejected(start, associate, title, called, reason):
+    node, spool = start(callers=("SCANNER",))
     assert associate(node, title=title, called=called).is_rejected
     assert associate(node, title="SCANNER").is_established
+    assert spool.ledger.refusals() == {reason: 1}
 
 
 def test_other_pictures_are_refused_by_their_class_even_under_a_false_flag(start, associate, hospital_study):
@@ -61,8 +68,12 @@ def test_other_pictures_are_refused_by_their_class_even_under_a_false_flag(start
     assert association.send_c_store(image).Status == CANNOT_UNDERSTAND
     image.StudyInstanceUID = "1.2.3"
     assert association.send_c_store(image).Status == SUCCESS
+    image.Modality = "MR"
+    assert association.send_c_store(image).Status == NOT_THIS_CLASS
     association.release()
-    assert NOT_THIS_CLASS != SUCCESS
+    refused = spool.ledger.refusals()
+    assert refused["a CT image by its class, of another modality"] == 1
+    assert refused["an association that offers nothing this node takes, which is CT images only"] == 1
     assert len(list((spool.folder / "images").glob("*/*"))) == 1
 
 

@@ -52,7 +52,7 @@ def test_a_study_is_found_fetched_graded_and_its_report_stored(archive, make_run
     assert "0 studies fetched" in run("listen", *words, "--query", "PatientID=NOBODY")[1]
     code, told, _ = run("listen", *words, "--query", f"PatientID={header.PatientID}")
     assert code == 0
-    assert f"1 studies fetched, {len(list(hospital_study.iterdir()))} images" in told
+    assert f"1 study fetched, {len(list(hospital_study.iterdir()))} images" in told
     assert "1 graded, 0 failed, 0 receiving, 7 sent, 0 waiting" in told
     series = _series(archive)
     assert set(series) == {"CT", "SR", "DOC", "OT"}
@@ -100,6 +100,41 @@ def test_a_study_that_breaks_off_costs_itself_and_is_counted(spool, hospital_stu
     assert fetch_studies("http://x", {}, spool, audit, NodeArgs()) == Fetched(2, 3 + len(images), 1)
     assert spool.ledger.refusals() == {"fetching: ConnectionError": 1}
     assert "MEIER" not in (tmp_path / "audit.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "wanted", "other"),
+    [
+        ("StudyDate", "20260101-", "20251231"),
+        ("StudyDate", "-20260101", "20260102"),
+        ("StudyDate", "20260101", "20260102"),
+        ("PatientID", "A*", "B1"),
+        ("AccessionNumber", "17", "171"),
+        ("StudyInstanceUID", "1.2\\1.3", "1.4"),
+    ],
+)
+def test_a_server_that_passes_over_the_query_has_nothing_fetched(
+    keyword, wanted, other, spool, monkeypatch, tmp_path, hospital_study
+):
+    answer = Dataset()
+    answer.StudyInstanceUID = "1.2"
+    setattr(answer, keyword, other)
+
+    class Server:
+        def search_for_studies(self, **_):
+            return [answer.to_json_dict()]
+
+        def iter_study(self, _):
+            return [dcmread(next(hospital_study.iterdir()))]
+
+    monkeypatch.setattr("voco2d.service.dicomweb.web_client", lambda *_: Server())
+    audit = Audit(tmp_path / "audit.jsonl")
+    with pytest.raises(UsageError, match=f"does not keep to {keyword}"):
+        fetch_studies("http://x", {keyword: wanted}, spool, audit, NodeArgs())
+    assert spool.ledger.counts() == {}
+    matching = {"StudyDate": "20260101", "PatientID": "a7", "AccessionNumber": "17", "StudyInstanceUID": "1.3"}
+    setattr(answer, keyword, matching[keyword])
+    assert fetch_studies("http://x", {keyword: wanted}, spool, audit, NodeArgs()).studies == 1
 
 
 def test_a_password_in_an_address_is_refused_without_telling_it():

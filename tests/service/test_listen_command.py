@@ -2,10 +2,11 @@
 
 import pytest
 
-from voco2d.cli import build_parser
-from voco2d.commands.listen import choose_explainer
+from voco2d.cli import build_parser, main
+from voco2d.commands.listen import choose_explainer, load
+from voco2d.commands.service_options import grading_options
 from voco2d.errors import UsageError
-from voco2d.inference.predictor import Predictor
+from voco2d.inference.predictor import STORED, Predictor
 from voco2d.inference.runtime import Models
 
 
@@ -57,3 +58,21 @@ def test_another_engine_is_explained_where_asked_for_and_says_what_it_lacks(plai
     assert "unless --explain" in capsys.readouterr().out
     assert not choose_explainer(True, plain_predictor).gives_maps
     assert "only the engine torch" in capsys.readouterr().out
+
+
+def test_grading_is_told_as_to_predict(monkeypatch, bright_predictor):
+    words = ["listen", "--model", "run", "--spool", "spool", "--precision", "bf16", "--test-flips", "depth"]
+    options = build_parser().parse_args([*words, "--calibration", "none", "--runtime", "torch", "--device", "cpu"])
+    told = {}
+    monkeypatch.setattr(Predictor, "load", lambda paths, **more: told.update(more, paths=paths) or bright_predictor())
+    load(options.model, grading_options(options), False, False)
+    assert (told["precision"], told["flips"], told["calibration"]) == ("bf16", ["depth"], None)
+    assert (told["runtime"], told["device"], told["gates"]) == ("torch", "cpu", "refuse")
+    assert grading_options(build_parser().parse_args(words))["calibration"] == STORED
+
+
+def test_a_query_by_what_is_no_keyword_is_wrong_use_before_anything_is_fetched(tmp_path, capsys):
+    words = ["listen", "--model", "run", "--spool", str(tmp_path / "spool"), "--fetch-from", "http://127.0.0.1:9"]
+    assert main([*words, "--query", "Studydat=20260101-"]) == 2
+    assert "Studydat is no DICOM keyword" in capsys.readouterr().err
+    assert not (tmp_path / "spool").exists()

@@ -137,7 +137,7 @@ def test_associations_above_the_limit_are_rejected_until_one_ends(start, associa
     _wait(lambda: _answers(associate, node))
     held[1].release()
     (reason,) = spool.ledger.refusals()
-    assert "the number of others" in reason
+    assert "beyond the number that is allowed" in reason
 
 
 def test_connections_above_twice_the_limit_are_closed_at_once(start, associate):

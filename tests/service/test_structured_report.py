@@ -12,7 +12,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 from voco2d.inference.results import NOTICE, SeriesResult, StudyResult
 from voco2d.service.answer import to_bytes
 from voco2d.service.key_image import encapsulated_pdf, key_images
-from voco2d.service.result_page import result_page
+from voco2d.service.result_page import Origin, _foot, result_page
 from voco2d.service.structured_report import structured_report
 from voco2d.service.study_files import KeySlice, read_headers
 from voco2d.target_block import parse_targets
@@ -106,6 +106,14 @@ def test_the_page_is_a_pdf_that_names_nobody(make_result, files):
     assert page.startswith(b"%PDF")
     assert page == result_page(make_result())
     assert str(files.first.PatientID).encode() not in page
+    told = _foot(make_result(), Origin([("fold_0", "ab" * 32)], "d" * 24, "2026-01-01 12:00 UTC"))
+    assert told[0].startswith("Any injury: 0.")
+    assert told[-3:] == [
+        "Graded 2026-01-01 12:00 UTC",
+        f"Study {'d' * 24} (digest of its UID)",
+        f"Network fold_0, SHA-256 {'ab' * 32}",
+    ]
+    assert "and 2 more" in _foot(make_result(), Origin([("fold", "ab")] * 12))[-1]
     back = dcmread(io.BytesIO(to_bytes(encapsulated_pdf(files, page, ("20260101", "120000"), RSNA_2023))))
     assert back.EncapsulatedDocument[: back.EncapsulatedDocumentLength] == page
 

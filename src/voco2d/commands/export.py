@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 def _told(export: Export) -> str:
     parity = export.parity
     return (
-        f"{export.path}: {export.folds} folds, {', '.join(export.files)}\n"
+        f"{export.path}: {export.folds} {'fold' if export.folds == 1 else 'folds'}, {', '.join(export.files)}\n"
         f"ONNX Runtime and torch agree on {len(parity.cases)} inputs: largest difference {parity.worst:.2g}, while "
         f"probabilities vary by {parity.spread:.2g} between the inputs\n"
         f"use: voco2d predict STUDY --model {export.path} --runtime onnx --out predictions.csv"

@@ -8,12 +8,16 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from pydicom.datadict import tag_for_keyword
+
+from voco2d.commands.service_options import grading_options
 from voco2d.errors import UsageError
 from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.explain.explanation import NO_MAPS
-from voco2d.inference.predictor import STORED, Predictor
-from voco2d.inference.results import NOTICE, GateMode
+from voco2d.inference.predictor import Predictor
+from voco2d.inference.results import NOTICE
 from voco2d.logs import wordless
 from voco2d.service.answer import answer
 from voco2d.service.audit import Audit
@@ -53,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     _quiet()
     filters = dict(_filter(text) for text in options.query)
     spool = Spool(options.spool, int(args.most_gb * 1e9))
-    begin = partial(load, options.model, options.device, options.gates, options.explain, args.pdf)
+    begin = partial(load, options.model, grading_options(options), options.explain, args.pdf)
     try:
         with Grader(begin, args.longest_study_s) as grader:
             return _serve(args, spool, grader, options, filters)
@@ -61,18 +65,17 @@ def run(options: argparse.Namespace) -> int:
         spool.close()
 
 
-def load(models: Sequence[Path], device: str, gates: GateMode, explain: bool | None, pdf: bool) -> Answer:
+def load(models: Sequence[Path], grading: dict[str, Any], explain: bool | None, pdf: bool) -> Answer:
     """Load the networks; runs in the process that grades.
 
     Args:
         models: As `Predictor.load` takes them.
-        device: Likewise.
-        gates: Likewise.
+        grading: Its other keywords.
         explain: See `choose_explainer`.
         pdf: Whether a page goes with each report.
     """
     _quiet()
-    predictor = Predictor.load(models, device=device, gates=gates, calibration=STORED)
+    predictor = Predictor.load(models, **grading)
     return partial(answer, predictor, pdf=pdf, explainer=choose_explainer(explain, predictor))
 
 
@@ -96,8 +99,9 @@ def _serve(
         print(f"{args.title} listens on {args.host}:{node.port}; spool: {spool.folder}. {NOTICE}", flush=True)
     else:
         fetched = fetch_studies(options.fetch_from, filters, spool, audit, args)
-        broken = f" ({fetched.broken} studies not to their end)" if fetched.broken else ""
-        print(f"{fetched.studies} studies fetched, {fetched.images} images{broken}. {NOTICE}", flush=True)
+        broken = f" ({fetched.broken} not to the end)" if fetched.broken else ""
+        studies = "1 study" if fetched.studies == 1 else f"{fetched.studies} studies"
+        print(f"{studies} fetched, {fetched.images} images{broken}. {NOTICE}", flush=True)
     try:
         worker.run(once=options.once or node is None)
     finally:
@@ -144,4 +148,6 @@ def _filter(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
         raise UsageError(f"--query {text}: give KEYWORD=VALUE, for example StudyDate=20260101-")
+    if tag_for_keyword(name) is None:  # a server would pass it over, and answer with the whole archive
+        raise UsageError(f"--query {text}: {name} is no DICOM keyword; StudyDate, PatientID or AccessionNumber are")
     return name, value

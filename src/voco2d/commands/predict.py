@@ -15,6 +15,7 @@ from voco2d.inference.result_files import RunTimes, hashed_id, report_text, resu
 from voco2d.inference.result_table import prediction_table
 from voco2d.inference.results import NOTICE, StudyResult
 from voco2d.inference.watch import Watcher, watch
+from voco2d.io.discover import refuse_missing
 from voco2d.io.readers import ReadArgs
 from voco2d.io.source import Rejection
 from voco2d.memory import freeze_loaded
@@ -51,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     if not options.inputs:
         raise UsageError("no INPUT was named; give scans, or --watch DIR")
+    for path in options.inputs:
+        refuse_missing(path)
     refuse_folder(options.out)
     results, report = _beside(options.out)
     if (options.out.parent / "store.json").is_file():

@@ -4,11 +4,11 @@ import argparse
 import os
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from voco2d.commands.service_options import grading_options
 from voco2d.extras import require
-from voco2d.inference.predictor import STORED, Predictor
+from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import NOTICE
 from voco2d.io.readers import ReadArgs
 from voco2d.service.web.args import ServeArgs, UploadLimits
@@ -67,15 +67,9 @@ def _args(options: argparse.Namespace) -> ServeArgs:
 
 
 def _predictor_options(options: argparse.Namespace) -> dict[str, Any]:
-    given = options.calibration
     return {
+        **grading_options(options),
         "paths": options.model,
-        "device": options.device,
         "read": None if options.identity_axes is None else ReadArgs(identity_axes=options.identity_axes),
         "masks": None,
-        "flips": options.test_flips,
-        "precision": options.precision,
-        "gates": options.gates,
-        "calibration": STORED if given is None else None if given == Path("none") else given,
-        "runtime": options.runtime,
     }

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from voco2d.commands.option_types import count, positive
 
@@ -48,8 +49,7 @@ def listen(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="key slices in reports and key images (default: for a run of torch, where Captum is installed)",
     )
-    parser.add_argument("--gates", choices=("refuse", "flag", "off"), default="refuse", help="as of `predict`")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
+    _grading(parser)
     parser.add_argument("--once", action="store_true", help="end when nothing is left to answer and to send")
     parser.add_argument("--fetch-from", metavar="URL", help="fetch from a DICOMweb service in place of listening")
     parser.add_argument(
@@ -74,6 +74,13 @@ def serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="speak HTTPS only, with this certificate")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
     _serve_limits(parser)
+    _grading(parser)
+    parser.add_argument("--identity-axes", metavar="CODE", help="as of `predict`")
+    parser.add_argument("--no-explain", action="store_true", help="show scans without overlays and key slices")
+
+
+def _grading(parser: argparse.ArgumentParser) -> None:
+    """Add how scans are graded."""
     parser.add_argument("--gates", choices=("refuse", "flag", "off"), default="refuse", help="as of `predict`")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default %(default)s")
@@ -82,8 +89,19 @@ def serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test-flips", nargs="*", choices=("depth", "height", "width"), metavar="AXIS", help="as of `predict`"
     )
-    parser.add_argument("--identity-axes", metavar="CODE", help="as of `predict`")
-    parser.add_argument("--no-explain", action="store_true", help="show scans without overlays and key slices")
+
+
+def grading_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what was said of grading as keywords of `Predictor.load`."""
+    given = options.calibration
+    return {
+        "device": options.device,
+        "flips": options.test_flips,
+        "precision": options.precision,
+        "gates": options.gates,
+        "calibration": "stored" if given is None else None if given == Path("none") else given,
+        "runtime": options.runtime,
+    }
 
 
 def _serve_limits(parser: argparse.ArgumentParser) -> None:

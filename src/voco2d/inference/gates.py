@@ -30,7 +30,7 @@ GATES: Final[Mapping[str, str]] = MappingProxyType(
         "header": "what the file says of itself",
     }
 )
-"""The gates and what they mean; `header` only ever remarks."""
+"""The gates and what they mean, in the order in which findings are told; `header` only ever remarks."""
 
 MIN_SLICES: Final = 20
 COARSE_STEP_MM: Final = 10.0
@@ -67,13 +67,20 @@ def is_without_geometry(volume: Volume) -> bool:
     return any(note.startswith("no geometry") for note in volume.notes)
 
 
-def find_in_body(volume: Volume, prepared: Prepared, args: PreprocessArgs) -> list[Finding]:
+def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Put what refuses before what only remarks, each in the order of `GATES`."""
+    order = list(GATES)
+    return tuple(sorted(findings, key=lambda finding: (not finding.refuses, order.index(finding.gate))))
+
+
+def find_in_body(volume: Volume, prepared: Prepared, args: PreprocessArgs, *, is_axial: bool = True) -> list[Finding]:
     """Judge what is in view: tissue, body part, coverage, side of the liver.
 
     Args:
         volume: As read.
         prepared: The networks' preparation of it, which is used where it shows the whole body finely enough.
         args: Settings of that preparation.
+        is_axial: Whether slices are axial; of others nothing but the tissue is judged.
     """
     spacing_mm = prepared_spacing_mm(volume, prepared)
     if not _shows_body(args, spacing_mm):
@@ -87,7 +94,7 @@ def find_in_body(volume: Volume, prepared: Prepared, args: PreprocessArgs) -> li
         text = "values were limited to a window before: lungs and bones, and so the body part, were not checked"
         return [Finding("not_ct", text, refuses=False)]
     findings = list(_tissue(grid))
-    if is_without_geometry(volume):
+    if is_without_geometry(volume) or not is_axial:
         return findings
     anatomy = find_anatomy(grid)
     findings += [*_body_part(anatomy), *_field(volume, grid)]
@@ -115,6 +122,8 @@ def find_far(ratios: Sequence[float]) -> list[Finding]:
 def find_in_header(body_part: str, findings: Sequence[Finding]) -> list[Finding]:
     """Remark on a header that names another part of the body; it is often wrong, so it never refuses.
 
+    What the picture shows is left to the other gates, which can't always tell.
+
     Args:
         body_part: DICOM BodyPartExamined, or empty.
         findings: Those so far, which may agree.
@@ -122,7 +131,7 @@ def find_in_header(body_part: str, findings: Sequence[Finding]) -> list[Finding]
     word = body_part.strip().upper()
     if word not in _OTHER_PARTS or any(finding.gate == "not_abdomen" and finding.refuses for finding in findings):
         return []
-    return [Finding("header", f"the header says {word}, which the picture does not bear out", refuses=False)]
+    return [Finding("header", f"the header says {word}", refuses=False)]
 
 
 def _orientation(volume: Volume) -> Iterator[Finding]:

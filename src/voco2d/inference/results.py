@@ -84,7 +84,9 @@ class SeriesResult:
         if self.error:
             return self.error
         override = {"refuse": (), "flag": ("gates=flag",), "off": ("gates=off: nothing was checked",)}[self.gates]
-        return "; ".join((*override, *(finding.text for finding in self.findings), *self.remarks))
+        told = [finding.text for finding in self.findings if finding.refuses]
+        aside = [finding.text for finding in self.findings if not finding.refuses]
+        return "; ".join((*override, *told, *(f"remark: {text}" for text in (*aside, *self.remarks))))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from voco2d.errors import CheckpointError, ConfigError, UsageError
+from voco2d.errors import CheckpointError, ConfigError, MissingCheckpointError, UsageError
 from voco2d.inference.onnx_package import is_package
 from voco2d.inference.settings import ModelSettings
+from voco2d.io.presence import why_absent
 from voco2d.models.feature_distance import FeatureDistance
 
 FEATURES: Final = "features"
@@ -96,7 +97,7 @@ def load_models(paths: Sequence[Path], device: str, precision: str, runtime: str
         ConfigError: An option is unknown, or the device is not there.
         CheckpointError: Weights are missing, damaged, no classifier's, trained with different settings, or made for
             another engine.
-        UsageError: The engine is not installed.
+        UsageError: The engine is not installed, or there is nothing at a path, which is told before it is imported.
     """
     packages = [path for path in paths if is_package(path)]
     if runtime is None:
@@ -105,6 +106,9 @@ def load_models(paths: Sequence[Path], device: str, precision: str, runtime: str
         raise ConfigError(f"runtime={runtime} is not known; choose {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision={precision} is not known; choose {', '.join(PRECISIONS)}")
+    for path in paths:
+        if problem := why_absent(path):
+            raise MissingCheckpointError(f"{path}: {problem}; name a run of voco2d finetune, weights or a package")
     if runtime == "torch" and packages:
         raise CheckpointError(f"{packages[0]}: an ONNX package holds nothing for torch; leave the runtime to it")
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from voco2d.errors import ReadError
-from voco2d.inference.gates import find_far, find_in_body, find_in_header, find_unreadable
+from voco2d.inference.gates import find_far, find_in_body, find_in_header, find_unreadable, ordered
 from voco2d.inference.outcome import Clock, ReadOut, geometry_of, series_of
 from voco2d.inference.probabilities import grade
 from voco2d.inference.results import Finding, GateMode, SeriesResult
@@ -17,7 +17,7 @@ from voco2d.inference.runtime import Models, Slices
 from voco2d.inference.settings import ModelSettings
 from voco2d.io.volume import Volume
 from voco2d.preprocessing.organ_crop import NO_ORGAN_BOX
-from voco2d.preprocessing.preprocess import prepare_volume
+from voco2d.preprocessing.preprocess import PreprocessArgs, prepare_volume
 from voco2d.preprocessing.readout import read_channels
 
 Look: TypeAlias = Callable[[Volume, ReadOut, SeriesResult], None]
@@ -48,11 +48,13 @@ class SeriesGrader:
         Raises:
             ReadError: There is no body in it.
         """
-        prepared = prepare_volume(volume, self.settings.preprocess, masks=self.masks)
-        return ReadOut(prepared, read_channels(prepared.hu, self.settings.readout))
+        return self._read_out(volume, self.settings.preprocess)
 
     def grade(self, volume: Volume, body_part: str = "", look: Look | None = None) -> SeriesResult:
-        """Prepare, look, grade; the gates that look at pixels come before the networks, which cost most.
+        """Prepare, look, grade; all gates that look at pixels come before the networks, which cost most.
+
+        A volume whose geometry is refused is prepared too, if it can be: that it shows a head says more than that it
+        has few slices.
 
         Args:
             volume: The series.
@@ -66,12 +68,20 @@ class SeriesGrader:
         checks = self.gates != "off"
         findings = find_unreadable(volume) if checks else []
         result = replace(series_of(volume, self.gates), geometry=geometry_of(volume, None))
-        if self._stops(findings):
-            return replace(result, findings=tuple(findings), seconds=clock.seconds)
-        seen = self.read_out(volume)
+        args = self.settings.preprocess
+        if refused := self._stops(findings):
+            args = replace(args, organ_crop="none")  # organs may take minutes to find
+        try:
+            seen = self._read_out(volume, args)
+        except ReadError:
+            if not refused:
+                raise
+            findings += find_in_header(body_part, findings)
+            return replace(result, findings=ordered(findings), seconds=clock.seconds)
         clock.stop("prepare")
         if checks:
-            findings += find_in_body(volume, seen.prepared, self.settings.preprocess)
+            is_axial = not any(finding.gate == "not_axial" for finding in findings)
+            findings += find_in_body(volume, seen.prepared, args, is_axial=is_axial)
             findings += find_in_header(body_part, findings)
         clock.stop("gates")
         result = replace(
@@ -80,7 +90,7 @@ class SeriesGrader:
             remarks=tuple(note for note in seen.prepared.notes if note.startswith(NO_ORGAN_BOX)),
         )
         if self._stops(findings):
-            return _shown(look, volume, seen, replace(result, findings=tuple(findings)), clock)
+            return _shown(look, volume, seen, replace(result, findings=ordered(findings)), clock)
         folds, distances = self._ask(seen.slices)
         clock.stop("model")
         if not np.isfinite(folds).all():
@@ -88,8 +98,12 @@ class SeriesGrader:
         if checks:
             findings += find_far(distances)
         answered = None if self._stops(findings) else folds
-        result = replace(result, folds=answered, findings=tuple(findings), distances=tuple(distances))
+        result = replace(result, folds=answered, findings=ordered(findings), distances=tuple(distances))
         return _shown(look, volume, seen, result, clock)
+
+    def _read_out(self, volume: Volume, args: PreprocessArgs) -> ReadOut:
+        prepared = prepare_volume(volume, args, masks=self.masks)
+        return ReadOut(prepared, read_channels(prepared.hu, self.settings.readout))
 
     def _ask(self, slices: Slices) -> tuple[Float[np.ndarray, "K classes"], list[float]]:
         """Return each network's probabilities, and its feature distance as a share of the threshold."""

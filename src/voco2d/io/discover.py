@@ -25,7 +25,7 @@ from voco2d.io.source import Rejection, Source
 from voco2d.io.volume import MIN_SLICES
 from voco2d.progress import Progress
 
-__all__ = ["Rejection", "Source", "discover"]
+__all__ = ["Rejection", "Source", "discover", "refuse_missing"]
 
 _log = logging.getLogger(__name__)
 _IMAGES_TO_LABELS = {"imagesTr": "labelsTr", "imagesTs": "labelsTs", "imagesVal": "labelsVal"}
@@ -37,9 +37,10 @@ def discover(paths: Sequence[Path], min_slices: int = MIN_SLICES) -> tuple[list[
 
     Folders are walked, links followed, hidden files and folders passed over in silence. A path to a .json file is
     read as a list of images (`voco2d.io.dataset_list`), one to a .csv file as a table of paths
-    (`voco2d.io.path_table`). Of a competition folder only the images are looked at, of a folder in the layout of
-    nnU-Net or the Medical Segmentation Decathlon not its labels. A DICOMDIR is passed over: the files it lists are
-    found anyway. Nothing is said about pixels: a source can still be refused when it is read.
+    (`voco2d.io.path_table`); one that is none is rejected, if others were named. Of a competition folder only the
+    images are looked at, of a folder in the layout of nnU-Net or the Medical Segmentation Decathlon not its labels. A
+    DICOMDIR is passed over: the files it lists are found anyway. Nothing is said about pixels: a source can still be
+    refused when it is read.
 
     Args:
         paths: Files and folders; one that is named twice or lies in another is taken once.
@@ -49,7 +50,7 @@ def discover(paths: Sequence[Path], min_slices: int = MIN_SLICES) -> tuple[list[
         Sources sorted by path, and a rejection for each file that belongs to none, sorted by path.
 
     Raises:
-        UsageError: When one of `paths` does not exist or can't be looked at.
+        UsageError: When one of `paths` does not exist or can't be looked at, or the only one is no list or table.
     """
     roots, listed, rejections = _expand(paths)
     sources: list[Source] = []
@@ -79,23 +80,29 @@ def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[Listed], list[Rejec
     listed: list[Listed] = []
     rejections: list[Rejection] = []
     for path in map(Path, paths):
-        _refuse_missing(path)
+        refuse_missing(path)
         suffix = path.suffix.lower() if path.is_file() else ""
-        if suffix == ".json":
-            images, missing = read_dataset_list(path)
-            roots += images
-            rejections += missing
-        elif suffix == ".csv":
-            lines, missing = read_path_table(path)
-            roots += [line.path for line in lines]
-            listed += lines
-            rejections += missing
-        else:
-            roots.append(path)
+        try:
+            if suffix == ".json":
+                images, missing = read_dataset_list(path)
+                roots += images
+                rejections += missing
+            elif suffix == ".csv":
+                lines, missing = read_path_table(path)
+                roots += [line.path for line in lines]
+                listed += lines
+                rejections += missing
+            else:
+                roots.append(path)
+        except UsageError as error:
+            if len(paths) == 1:
+                raise
+            rejections.append(Rejection(str(path), str(error).removeprefix(f"{path}: ")))
     return roots, listed, rejections
 
 
-def _refuse_missing(path: Path) -> None:
+def refuse_missing(path: Path) -> None:
+    """Raise a `UsageError` where there is nothing at a path."""
     problem = why_absent(path)
     if problem:
         raise UsageError(f"{path}: {problem}; name an existing file or folder")

@@ -9,9 +9,10 @@ from pydicom.dataset import Dataset
 from voco2d.inference.explain.explain_study import Explanations
 from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.predictor import Predictor
+from voco2d.service.audit import digest_of
 from voco2d.service.key_image import encapsulated_pdf, key_images
 from voco2d.service.key_slices import find_key_slices, foremost
-from voco2d.service.result_page import result_page
+from voco2d.service.result_page import Origin, result_page
 from voco2d.service.structured_report import structured_report
 from voco2d.service.study_files import read_headers
 
@@ -53,7 +54,9 @@ def answer(
     if pdf:
         now = datetime.now(UTC)
         stamp = (now.strftime("%Y%m%d"), now.strftime("%H%M%S"))
-        written["page.dcm"] = to_bytes(encapsulated_pdf(files, result_page(result), stamp, predictor.targets))
+        networks = [(runtime.name, runtime.sha256) for runtime in predictor.models.runtimes]
+        origin = Origin(networks, digest_of(files.study_uid), now.strftime("%Y-%m-%d %H:%M UTC"))
+        written["page.dcm"] = to_bytes(encapsulated_pdf(files, result_page(result, origin), stamp, predictor.targets))
     return written
 
 

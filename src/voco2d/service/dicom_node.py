@@ -28,7 +28,7 @@ CANNOT_UNDERSTAND: Final = 0xC000
 """Statuses of C-STORE, PS3.4 table B.2-1."""
 
 _UIDS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-_HEADER_TAGS: list[Any] = ["SOPClassUID", *_UIDS]
+_HEADER_TAGS: list[Any] = ["SOPClassUID", "Modality", *_UIDS]
 _UID: Final = re.compile("[0-9.]{1,64}")
 """Components that begin with 0 are against the standard and often met."""
 
@@ -48,7 +48,7 @@ class DicomNode:
     """
 
     def __init__(self, args: NodeArgs, spool: Spool, audit: Audit) -> None:
-        self._spool, self._audit = spool, audit
+        self._args, self._spool, self._audit = args, spool, audit
         handlers = [("EVT_C_ECHO", self._echo), ("EVT_C_STORE", self._store), ("EVT_REJECTED", self._rejected)]
         self._server = start_listener(args, handlers, spool, self._refuse)
 
@@ -62,7 +62,15 @@ class DicomNode:
         self._server.shutdown()
 
     def _rejected(self, event: "Event") -> None:
-        self._refuse(event.assoc.requestor.ae_title, "an association by its titles or the number of others")
+        asked = event.assoc.requestor.primitive
+        callers = [title.strip() for title in self._args.callers]
+        if callers and asked is not None and asked.calling_ae_title not in callers:
+            reason = "an association of a title that may not call"
+        elif asked is not None and asked.called_ae_title != self._args.title.strip():
+            reason = "an association that calls another title than ours"
+        else:
+            reason = "an association beyond the number that is allowed at a time"
+        self._refuse(event.assoc.requestor.ae_title, reason)
 
     def _echo(self, event: "Event") -> int:
         self._audit.note("echo", event.assoc.requestor.ae_title, "")
@@ -124,7 +132,7 @@ def _identity(path: Path | None, trouble: str) -> tuple[str, str, str]:
     try:
         with quiet_pydicom(), open_dicom(path, header_only=True) as file:
             header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
-            sop_class, *uids = (str(header.get(name, "")) for name in ("SOPClassUID", *_UIDS))
+            sop_class, modality, *uids = (str(header.get(name) or "") for name in _HEADER_TAGS)
             ends = not file.read(1)
     except Exception as error:  # a decoder may raise anything over bytes that anybody sent
         _log.debug("%s", wordless(error))
@@ -133,6 +141,8 @@ def _identity(path: Path | None, trouble: str) -> tuple[str, str, str]:
         raise _RefusedError(CANNOT_UNDERSTAND, "no DICOM data set")
     if sop_class not in CT_CLASSES:
         raise _RefusedError(NOT_THIS_CLASS, "the data set is no CT image")
+    if modality.strip().upper() not in ("", "CT"):
+        raise _RefusedError(NOT_THIS_CLASS, "a CT image by its class, of another modality")
     if not all(map(_UID.fullmatch, uids)):
         raise _RefusedError(CANNOT_UNDERSTAND, "a UID is missing, or is none")
     if ends:

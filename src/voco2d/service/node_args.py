@@ -125,6 +125,8 @@ def parse_target(text: str) -> Target:
         return WebTarget(text.rstrip("/"))
     found = _DIMSE.fullmatch(text)
     if found is None or not 1 <= int(found["port"]) <= 65535:
-        raise ConfigError(f"{text!r} is no target; give TITLE@HOST:PORT, or the https address of a DICOMweb service")
+        raise ConfigError(
+            f"{text!r} is no target; give TITLE@HOST:PORT, or the http:// or https:// address of a DICOMweb service"
+        )
     check_title(found["title"])
     return DimseTarget(found["title"], found["host"], int(found["port"]))

@@ -91,6 +91,8 @@ class _Handler(RequestHandler):
         association.join()
         fault = receiver.close()
         fault = connection.fault or fault
+        if not fault and association.rejected_contexts and not association.accepted_contexts:
+            fault = "an association that offers nothing this node takes, which is CT images only"
         if not fault and connection.received and not (association.is_released or association.is_rejected):
             fault = "an association that was broken off or not understood"
         if fault:

@@ -2,6 +2,8 @@
 
 import io
 import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from matplotlib.figure import Figure
@@ -11,13 +13,30 @@ from voco2d.targets import Target
 from voco2d.version import VERSION
 
 _A4_INCHES: Final = (8.27, 11.69)
+_MOST_NETWORKS: Final = 10
 
 
-def result_page(result: StudyResult) -> bytes:
+@dataclass(frozen=True)
+class Origin:
+    """Where an answer comes from, as its page tells at the foot.
+
+    Args:
+        networks: Name and SHA-256 of each network.
+        study: Digest of the study, see `voco2d.service.audit.digest_of`.
+        graded: When, in words.
+    """
+
+    networks: Sequence[tuple[str, str]] = ()
+    study: str = ""
+    graded: str = ""
+
+
+def result_page(result: StudyResult, origin: Origin | None = None) -> bytes:
     """Draw an answer as one PDF page of A4; it names nobody, and the same answer gives the same bytes.
 
     Args:
         result: The answer.
+        origin: What is told of it.
     """
     figure = Figure(figsize=_A4_INCHES)
     what = "Abdominal trauma CT" if result.targets.is_rsna else "CT"
@@ -29,9 +48,25 @@ def result_page(result: StudyResult) -> bytes:
         figure.text(0.08, 0.875, wrapped, size=9, va="top", color="#444444")
     if result.probabilities is not None:
         _draw_bars(figure, result)
+    figure.text(0.08, 0.22, "\n".join(_foot(result, origin or Origin())), size=8, va="top", color="#444444")
     file = io.BytesIO()
     figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Title": "voco2d result"})
     return file.getvalue()
+
+
+def _foot(result: StudyResult, origin: Origin) -> list[str]:
+    """Tell the highest of all targets, and how the answer came about."""
+    lines = []
+    if result.any_injury is not None:
+        lines.append(f"Any injury: {result.any_injury:.2f}, the highest of the targets")
+    if result.probabilities is not None:
+        lines.append(f"Probabilities are {'calibrated' if result.scalers is not None else 'not calibrated'}")
+    lines += [f"Graded {origin.graded}"] if origin.graded else []
+    lines += [f"Study {origin.study} (digest of its UID)"] if origin.study else []
+    lines += [f"Network {name}, SHA-256 {digest}" for name, digest in origin.networks[:_MOST_NETWORKS]]
+    if len(origin.networks) > _MOST_NETWORKS:
+        lines.append(f"and {len(origin.networks) - _MOST_NETWORKS} more, which the structured report names")
+    return lines
 
 
 def _shown(target: Target, result: StudyResult) -> tuple[str, ...]:
@@ -48,9 +83,11 @@ def _draw_bars(figure: Figure, result: StudyResult) -> None:
         column = f"{target}_{grade}"
         value = probabilities[column]
         axes.barh(row, value, color="#3b6ea5", height=0.6)
+        end = value
         if column in intervals:
             axes.plot(intervals[column], (row, row), color="black", lw=1.5)
-        axes.text(1.02, row, f"{value:.2f}", va="center", size=10)
+            end = max(value, intervals[column][1])
+        axes.text(end + 0.015, row, f"{value:.2f}", va="center", size=10)
     axes.set_yticks(range(len(columns)), [f"{target}, {grade}" for target, grade in columns])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)

@@ -220,6 +220,6 @@ def test_the_audit_log_tells_who_asked_what_by_digests(bench: Bench, client: Tes
         client.get("/api/jobs")
     assert len((bench.args.state / "audit.jsonl").read_text().splitlines()) == len(lines) + 1
     assert (lines[3]["caller"], lines[1]["job"]) == ("", lines[2]["job"])
-    assert len(lines[1]["job"]) == 16
+    assert len(lines[1]["job"]) == 24
     assert job_id not in text
     assert TOKEN not in text

@@ -19,6 +19,7 @@ from voco2d.inference.predictor import Predictor
 from voco2d.io.volume import Volume
 from voco2d.service.web import worker as worker_module
 from voco2d.service.web.evidence import Explained
+from voco2d.service.web.grading import _plain
 
 from .conftest import (
     NAME,
@@ -28,6 +29,7 @@ from .conftest import (
     dicom_slice,
     dicom_zip,
     explain_by_brightness,
+    make_predictor,
     nifti,
     send,
     zipped,
@@ -81,6 +83,31 @@ def test_a_dicom_upload_becomes_a_result_with_files(bench: Bench, client: TestCl
     edges = [[-0.5, -0.5, 0, 1], [79.5, 79.5, 23, 1]], [[-0.5, -0.5, 0, 1], [39.5, 39.5, 23, 1]]
     for fine, coarse in zip(*edges, strict=True):
         np.testing.assert_allclose(overlay.affine @ fine, shown_volume.affine @ coarse)
+
+
+@pytest.mark.parametrize("job_id", ["abc", "0" * 32, "Doe^Jane"])
+def test_an_id_of_no_job_is_told_so(client: TestClient, job_id: str) -> None:
+    for answer in (
+        client.get(f"/api/jobs/{job_id}"),
+        client.get(f"/api/jobs/{job_id}/result"),
+        client.get(f"/api/jobs/{job_id}/files/x.png"),
+        client.delete(f"/api/jobs/{job_id}"),
+    ):
+        assert (answer.status_code, answer.json()) == (404, {"detail": "no such job"})
+
+
+def test_the_list_tells_a_job_whose_studies_were_not_assessed(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(predictor=Predictor(make_predictor().models, gates="refuse"))
+    client = bench.client()
+    grade(bench, client, zipped({f"{index}": dicom_slice(index) for index in range(8)}))
+    (job,) = client.get("/api/jobs").json()["jobs"]
+    assert (job["state"], job["stage"]) == ("done", "not assessed")
+
+
+def test_small_scores_keep_their_digits_and_zero_has_no_sign() -> None:
+    assert [str(score) for score in _plain(np.array([-0.0, -0.0000123456, np.nan, 0.25]))] == [
+        *("0.0", "-1.235e-05", "None", "0.25")
+    ]
 
 
 def test_nothing_of_the_upload_stays_but_what_is_shown(bench: Bench, client: TestClient) -> None:

@@ -117,7 +117,7 @@ def key_slice_figure(volume: Volume, explanation: SeriesExplanation, target: str
     place = key.source
     name = f"slice {place.index + 1} of {volume.hu.shape[0]}"
     instance = "" if place.instance_number is None else f", instance {place.instance_number}"
-    caption = f"{key.rank}: {name}{instance}, z = {place.position_mm[2]:.0f} mm, attribution {key.attribution:+.2f}"
+    caption = f"{key.rank}: {name}{instance}, z = {place.position_mm[2]:.0f} mm, attribution {key.attribution:+.2g}"
     alt = f"{target}, key slice {key.rank}: {name}" + (" with activation" if explanation.has_maps else "")
     return Figure(source, alt, caption.replace("-", "−"))
 

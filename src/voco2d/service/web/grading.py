@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from voco2d.inference.gates import find_in_header
+from voco2d.inference.gates import find_in_header, ordered
 from voco2d.inference.outcome import failure_reason
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.result_files import RunTimes, report_text
@@ -121,7 +121,7 @@ def _with_header(entry: SeriesResult, source: Source) -> SeriesResult:
     if entry.gates == "off" or entry.error:
         return entry
     remarks = find_in_header(read_body_part(source), entry.findings)
-    return replace(entry, findings=(*entry.findings, *remarks))
+    return replace(entry, findings=ordered((*entry.findings, *remarks)))
 
 
 def _draw(volume: Volume, evidence: Mapping[str, Evidence], out: Path, number: int) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def _key_images(volume: Volume, target: str, about: Evidence, out: Path, number:
 
 
 def _plain(scores: Float[np.ndarray, " Z"]) -> list[float | None]:
-    """Return plain values, None where nothing was looked at."""
-    return [round(float(score), 4) if np.isfinite(score) else None for score in scores]
+    """Return plain values of four digits, however small they are, None where nothing was looked at."""
+    return [float(f"{score + 0.0:.4g}") if np.isfinite(score) else None for score in scores]
 
 
 def _part(advance: Advance, index: int, count: int) -> Advance:

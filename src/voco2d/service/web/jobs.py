@@ -8,9 +8,10 @@ from typing import Any, Final, Literal
 from sqlalchemy import JSON, Column, Engine, Float, Integer, MetaData, String, Table, create_engine, event, func, select
 from sqlalchemy import delete as delete_from
 from sqlalchemy import update as update_of
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from voco2d.errors import ConfigError, StoreError, UsageError
+from voco2d.evaluation.tables import ASSESSED
 
 State = Literal["waiting", "running", "done", "failed"]
 
@@ -90,7 +91,8 @@ class Jobs:
             _METADATA.create_all(self._engine)
             self.counts()
         except SQLAlchemyError as error:  # its words hold the URL, and with it a password
-            raise StoreError(f"the database can't be used ({type(error).__name__}); look at its URL and log") from None
+            problem = "can't be reached" if isinstance(error, OperationalError) else "can't be used"
+            raise StoreError(f"the database {problem} ({type(error).__name__}); look at its URL and log") from None
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -152,7 +154,10 @@ class Jobs:
 
     def finish(self, job_id: str, result: Mapping[str, Any]) -> bool:
         """Note a result; return whether the job was still there."""
-        return self._change(job_id, state="done", finished=self._now(), progress=1.0, stage="done", result=dict(result))
+        stage = (
+            "done" if any(study.get("status") == ASSESSED for study in result.get("studies", ())) else "not assessed"
+        )
+        return self._change(job_id, state="done", finished=self._now(), progress=1.0, stage=stage, result=dict(result))
 
     def fail(self, job_id: str, reason: str) -> bool:
         """Note why there is no result; return whether the job was still there."""

@@ -1,6 +1,7 @@
 """The addresses of the service."""
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Final, no_type_check
@@ -55,8 +56,19 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 Served = Annotated[Service, Depends(_service)]
-JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="id of a job")]
+_JOB_ID: Final = re.compile("^[0-9a-f]{32}$")
 FileName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,80}$", description="name of a file, as the result tells it")]
+
+
+def _job_id(
+    job_id: Annotated[str, Path(description="id of a job", json_schema_extra={"pattern": _JOB_ID.pattern})],
+) -> str:
+    if not _JOB_ID.fullmatch(job_id):
+        raise HTTPException(404, "no such job")
+    return job_id
+
+
+JobId = Annotated[str, Depends(_job_id)]
 
 pages = APIRouter(include_in_schema=False)
 health = APIRouter(tags=["service"], responses=_problems(413, 429))

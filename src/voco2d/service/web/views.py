@@ -15,7 +15,7 @@ class JobView(BaseModel):
     id: str = Field(description="32 hexadecimal digits", pattern="^[0-9a-f]{32}$")
     state: State
     progress: float = Field(ge=0, le=1)
-    stage: str = Field(description="what is being done")
+    stage: str = Field(description="what is being done; of a job that is done, `not assessed` where no study was")
     reason: str = Field(description="why it failed, or empty")
     created: datetime
     finished: datetime | None = None

@@ -98,8 +98,9 @@ function drawJobs(jobs) {
   $("job-list").replaceChildren(...jobs.map((job) => {
     const item = document.createElement("li");
     const text = document.createElement("span");
-    const when = new Date(job.created).toLocaleString();
-    text.textContent = `${when}: ${job.state === "running" ? job.stage : job.state}${job.reason ? `, ${job.reason}` : ""}`;
+    const when = new Date(job.created).toLocaleString([], { timeZoneName: "short" });
+    const named = job.state === "running" || job.state === "done" ? job.stage : job.state;
+    text.textContent = `${when}: ${named}${job.reason ? `, ${job.reason}` : ""}`;
     const button = document.createElement("button");
     button.type = "button";
     button.dataset.job = job.id;
