@@ -9,7 +9,8 @@ from voco2d.errors import ConfigError, UsageError
 from voco2d.evaluation.measures import find_measure
 from voco2d.targets import TargetSet
 
-_CLAIM = re.compile(r"(?P<arm>\S+)@(?P<fraction>[0-9.]+) vs (?P<other>\S+)@(?P<base>[0-9.]+)")
+_NUMBER = r"[0-9]+\.?[0-9]*|\.[0-9]+"
+_CLAIM = re.compile(rf"(?P<arm>\S+)@(?P<fraction>{_NUMBER}) vs (?P<other>\S+)@(?P<base>{_NUMBER})")
 
 _METRICS: Final = ("map", "precision", "recall", "rsna")
 _FURTHER: Final = ("rsna_organs", "map_organs9", "precision_organs9", "recall_organs9", "roc_auc")
@@ -43,6 +44,14 @@ class AnalysisArgs:
     def __post_init__(self) -> None:
         if not self.metrics or self.resamples < 1 or self.permutations < 1 or not 0 < self.alpha < 1:
             raise ConfigError("analysis: give a metric, at least 1 resample and permutation, and alpha between 0 and 1")
+        if self.seed < 0:
+            raise ConfigError(f"analysis.seed={self.seed}: must be at least 0")
+        for key, names in (("metrics", self.metrics), ("further", self.further)):
+            repeated = next((name for name in names if names.count(name) > 1), None)
+            if repeated is not None:
+                raise ConfigError(
+                    f"analysis.{key}: {repeated} comes twice, and would be corrected for twice; name it once"
+                )
         for claim in self.claims:
             if not _CLAIM.fullmatch(claim):
                 raise ConfigError(f"analysis.claims: {claim!r} is not ARM@FRACTION vs ARM@FRACTION")

@@ -16,7 +16,7 @@ from voco2d.evaluation.study_analysis import (
     score_table,
     significance_table,
 )
-from voco2d.evaluation.study_contests import AnalysisArgs
+from voco2d.evaluation.study_contests import AnalysisArgs, check_claims
 from voco2d.evaluation.tables import read_label_table
 from voco2d.inference.report_page import (
     Block,
@@ -43,6 +43,8 @@ from voco2d.targets import RSNA_2023, TargetSet
 
 PAGE: Final = "report.html"
 _FOUND: Final = "predictions*.csv.gz"
+_TOLD: Final = ("configuration", "patients", "command", "compute", "class_shares")
+"""What the page needs of `study.json`."""
 _CAVEATS: Final = (
     "An interval in small print is over patients, for just these trained models: another draw of test patients. How "
     "much another seed changes is what the seeds show; with few of them that is a hint, no measurement.",
@@ -71,7 +73,7 @@ def write_study_report(out: Path, overrides: Sequence[str] = (), workers: int = 
     Raises:
         UsageError: A file is missing.
         LabelError: A table can't be used.
-        ConfigError: A word can't be used.
+        ConfigError: A word can't be used, or names an arm or fraction that isn't there.
     """
     about = _read_account(out)
     tree = dict(about["configuration"]["analysis"])
@@ -80,6 +82,7 @@ def write_study_report(out: Path, overrides: Sequence[str] = (), workers: int = 
     targets = parse_targets(about["configuration"].get("finetune", {}).get("targets"))
     args = args.for_targets(targets)
     predictions, labels = read_study_predictions(out, targets), read_label_table(out / "labels.csv", targets)
+    check_claims(args, list(predictions["arm"].unique()), list(predictions["fraction"].unique()))
     scores = score_table(predictions, labels, args, targets)
     significance = significance_table(predictions, labels, args, workers, targets)
     scores.to_csv(out / "results.csv", index=False, float_format="%.6g")
@@ -127,7 +130,7 @@ def read_study_predictions(out: Path, targets: TargetSet = RSNA_2023) -> pd.Data
 
     Raises:
         UsageError: There is none.
-        LabelError: One can't be used.
+        LabelError: One can't be used, or two hold the same patient of the same model.
     """
     files = sorted(out.glob(_FOUND))
     if not files:
@@ -139,14 +142,41 @@ def read_study_predictions(out: Path, targets: TargetSet = RSNA_2023) -> pd.Data
             tables.append(check_study(found, str(file), targets))
         except (ValueError, OSError, EOFError) as error:
             raise LabelError(f"{file}: not a compressed CSV table; run the study's command again") from error
+    _refuse_repeats(files, tables)
     return pd.concat(tables, ignore_index=True)
+
+
+def _refuse_repeats(files: Sequence[Path], tables: Sequence[pd.DataFrame]) -> None:
+    """Refuse rows that two files share: two versions of a prediction would be taken as two series of a patient."""
+    keys = pd.concat([table[[*KEYS, "patient_id"]] for table in tables], keys=range(len(files)))
+    twice = keys.duplicated().to_numpy()
+    if twice.any():
+        place = keys.index[twice][0][0]
+        row = keys[twice].iloc[0]
+        raise LabelError(
+            f"{files[place]}: repeats patients that another {_FOUND} has of arm {row['arm']}, fraction "
+            f"{row['fraction']:g}, seed {row['seed']}; take the file that isn't of this study out of the folder"
+        )
 
 
 def _read_account(out: Path) -> dict[str, Any]:
     file = out / "study.json"
     if not file.is_file():
         raise UsageError(f"{file}: no such file; name the folder of a study that is done")
-    about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    way_out = "run the study's command again, which writes it anew"
+    try:
+        about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON ({error}); {way_out}") from error
+    found = about if isinstance(about, dict) else {}
+    lacking = [key for key in _TOLD if key not in found]
+    configuration = found.get("configuration")
+    known = configuration if isinstance(configuration, dict) else {}
+    lacking += [
+        f"configuration.{key}" for key in ("analysis", "split", "cohort") if not isinstance(known.get(key), dict)
+    ]
+    if lacking:
+        raise UsageError(f"{file}: lacks {', '.join(lacking)}; {way_out}")
     return about
 
 

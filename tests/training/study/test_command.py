@@ -86,6 +86,31 @@ def test_scripts_for_slurm_run_every_job_in_order(run: Run, study_file: Path, tm
     subprocess.run(["bash", "-n", str(out / "job.sbatch")], check=True)
 
 
+def test_jobs_of_slurm_find_relative_paths(
+    run: Run, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "called from"
+    here.mkdir()
+    shutil.copy(study_file, here / "study.yaml")
+    (here / "start.pt").write_bytes(b"none")
+    monkeypatch.chdir(here)
+    words = ("--config", "study.yaml", "--out", "a study", "--slurm-array", "arms.random.start=start.pt")
+    assert run("study", *words)[0] == 0
+    fake = tmp_path / "bin" / "voco2d"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\npwd\necho $*\n")
+    fake.chmod(0o755)
+    env = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "3"}
+    script = here / "a study" / "job.sbatch"
+    done = subprocess.run(
+        ["bash", script, "job"], check=True, env=env, cwd=script.parent, capture_output=True, text=True
+    )
+    folder, command = done.stdout.splitlines()
+    assert Path(folder) == here
+    assert command.endswith("arms.random.start=start.pt --job 3")
+    assert f"#SBATCH --output='{here}/a study/slurm-%A_%a.log'" in script.read_text().splitlines()
+
+
 def test_wrong_use_is_told(run: Run, study_file: Path, tmp_path: Path) -> None:
     assert run("study")[0] == 2
     assert "--tables DIR" in run("study")[2]

@@ -43,6 +43,39 @@ def test_jobs_follow_what_they_need(args: StudyArgs) -> None:
     assert changed == {name for name in names if name.startswith(FINETUNE)}
 
 
+def test_files_of_another_content_make_other_jobs(args: StudyArgs, tmp_path: Path) -> None:
+    first, run, labels = tmp_path / "start.pt", tmp_path / "run", tmp_path / "labels.csv"
+    run.mkdir()
+    pretrain = args.arms[1].pretrain
+    assert pretrain is not None
+    arms = (
+        Arm("random", "random"),
+        Arm("file", str(first)),
+        Arm("folder", str(run)),
+        Arm("on", "pretrain", replace(pretrain, init=str(first))),
+    )
+    args = replace(args, arms=arms, fractions=(1.0,))
+    of_store = replace(args, arms=arms[:1], cohort=replace(args.cohort, store="store", labels=str(labels)))
+    with pytest.raises(UsageError, match=r"start.pt: can't be read \(No such file"):
+        study_jobs(args)
+    for path in (first, run / "step_1.safetensors", labels):
+        path.write_bytes(b"one")
+    before = {job.name: job.digest for job in study_jobs(args)}
+
+    def changed() -> set[str]:
+        return {job.name.split("-")[0] for job in study_jobs(args) if job.digest != before[job.name]}
+
+    (run / "step_0.safetensors").write_bytes(b"not read")
+    assert changed() == set()
+    first.write_bytes(b"two")
+    assert changed() == {"finetune/file", "pretrain/on", "finetune/on"}
+    (run / "step_2.safetensors").write_bytes(b"newer")
+    assert changed() == {"finetune/file", "pretrain/on", "finetune/on", "finetune/folder"}
+    old = study_jobs(of_store)
+    labels.write_bytes(b"two")
+    assert all(a.digest != b.digest for a, b in zip(old, study_jobs(of_store), strict=True))
+
+
 def test_every_job_leaves_its_marker(finished: Path, args: StudyArgs) -> None:
     for job in study_jobs(args):
         assert is_done(finished, job)

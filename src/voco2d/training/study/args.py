@@ -8,6 +8,7 @@ from voco2d.errors import ConfigError
 from voco2d.evaluation.study_contests import AnalysisArgs
 from voco2d.preprocessing.preprocess import PreprocessArgs
 from voco2d.training.finetune import FinetuneArgs
+from voco2d.training.initialisation import IMAGENET, RANDOM
 from voco2d.training.pretrain_args import PretrainArgs
 
 UNLABELED, TRAIN, VALIDATION, TEST = "unlabeled", "train", "validation", "test"
@@ -167,6 +168,11 @@ class Arm:
     start: str
     pretrain: PretrainArgs | None = None
 
+    @property
+    def own_start(self) -> str | None:
+        """The path of the checkpoint that it starts from, where it is neither pretrained here nor one of timm's."""
+        return None if self.pretrain is not None or self.start in (RANDOM, IMAGENET) else self.start
+
 
 @dataclass(frozen=True)
 class SlurmArgs:
@@ -215,6 +221,10 @@ class StudySettings:
                 raise ConfigError(f"{key}={list(values)}: give at least one, and none twice")
         if not all(0 < fraction <= 1 for fraction in self.fractions):
             raise ConfigError(f"fractions={list(self.fractions)}: each must be above 0 and at most 1")
+        for key, values in (("seeds", self.seeds), ("split.seed", (self.split.seed,))):
+            wrong = next((seed for seed in values if not 0 <= seed < 2**32), None)
+            if wrong is not None:
+                raise ConfigError(f"{key}: {wrong} is no seed; it must lie in 0…{2**32 - 1}")
         if self.min_steps < 0:
             raise ConfigError(f"min_steps={self.min_steps}: must be at least 0")
         if self.cohort.store is None and self.finetune.targets is not None:

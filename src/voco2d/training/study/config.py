@@ -1,7 +1,7 @@
 """Reads the file of a study: its arms, each a start or a preset with its changes, and everything else."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,6 +15,15 @@ from voco2d.training.study.args import Arm, StudyArgs, StudySettings
 
 PRETRAIN = "pretrain"
 _QUICK = "quick"
+_DECIDED = {
+    "seed": "seeds decides it",
+    "fraction": "fractions decides it",
+    "folds": "split.folds decides it",
+    "run_folds": "each fold of split.folds is a job of its own",
+    "fold": "each fold of split.folds is a job of its own",
+    "transductive": "a study never tests patients that a start is known to have seen",
+}
+"""Keys of `finetune` that a study decides itself, and by what; of them pretraining has `seed`."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -30,7 +39,8 @@ def read_study(source: str | Path, overrides: Sequence[str] = (), quick: bool = 
         quick: Whether `quick` counts.
 
     Raises:
-        ConfigError: A key is unknown, a value can't be, or the arms don't see as many images.
+        ConfigError: A key is unknown or without effect here, a value can't be, a file is missing, or the arms don't
+            see as many images.
     """
     tree = deepcopy(read_tree(source))
     smaller = tree.pop(_QUICK, None)
@@ -41,6 +51,10 @@ def read_study(source: str | Path, overrides: Sequence[str] = (), quick: bool = 
     override(tree, overrides)
     arms, shared = _section(tree, "arms"), _section(tree, PRETRAIN)
     _refuse_unknown(tree)
+    _refuse_decided("finetune", tree.get("finetune"), _DECIDED)
+    _refuse_decided(PRETRAIN, shared, ("seed",))
+    for name, arm in arms.items():
+        _refuse_decided(f"arms.{name}", arm, ("seed",))
     settings = from_tree(StudySettings, tree)
     built = tuple(_arm(str(name), arm, shared, str(source)) for name, arm in arms.items())
     settings = replace(
@@ -76,6 +90,13 @@ def _refuse_unknown(tree: Tree) -> None:
     unknown = next((str(key) for key in tree if key not in known), None)
     if unknown is not None:
         raise ConfigError(f"unknown key {unknown!r}; known keys: {', '.join([*known, 'arms', PRETRAIN, _QUICK])}")
+
+
+def _refuse_decided(section: str, tree: Any, keys: Iterable[str]) -> None:
+    """Refuse what would have no effect, or make every fine-tuning fail after hours of pretraining."""
+    found = next((key for key in keys if isinstance(tree, dict) and key in tree), None)
+    if found is not None:
+        raise ConfigError(f"{section}.{found}: {_DECIDED[found]} in a study; leave it out")
 
 
 def _arm(name: str, tree: Any, shared: Tree, source: str) -> Arm:
@@ -114,6 +135,7 @@ def _check(args: StudyArgs, source: str) -> None:
     if not args.arms:
         raise ConfigError(f"{source}: has no arms; give some, for example arms: {{random: {{start: random}}}}")
     args.analysis.for_targets(args.finetune.target_set)
+    _refuse_missing(args, source)
     check_claims(args.analysis, [arm.name for arm in args.arms], args.fractions)
     counts = {arm.name: images(arm) for arm in args.arms if arm.pretrain is not None}
     if counts and max(counts.values()) > min(counts.values()) * (1 + args.compute_tolerance):
@@ -122,3 +144,13 @@ def _check(args: StudyArgs, source: str) -> None:
             f"{source}: arms are pretrained on different numbers of images ({told}); make steps × batch_size × images "
             "a volume equal, or raise compute_tolerance"
         )
+
+
+def _refuse_missing(args: StudyArgs, source: str) -> None:
+    """Say at once, and not when its job comes, that a file is missing."""
+    named = {f"arms.{arm.name}.start": arm.own_start for arm in args.arms}
+    if args.cohort.store is not None:
+        named |= {"cohort.labels": args.cohort.labels, "cohort.slice_labels": args.cohort.slice_labels}
+    for key, path in named.items():
+        if path is not None and not Path(path).exists():
+            raise ConfigError(f"{source}: {key}={path}: no such file; paths are taken from the folder you call from")

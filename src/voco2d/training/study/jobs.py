@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from voco2d.config import Tree, to_tree
 from voco2d.errors import UsageError
+from voco2d.models.checkpoint import newest_weights
 from voco2d.training.finetune_args import MAY_CHANGE as FINETUNE_MAY_CHANGE
+from voco2d.training.initialisation import IMAGENET, RANDOM
 from voco2d.training.pretrain_args import MAY_CHANGE as PRETRAIN_MAY_CHANGE
 from voco2d.training.run_dir import write_text
 from voco2d.training.study.args import Arm, StudyArgs
@@ -50,11 +52,17 @@ class Job:
 
 
 def study_jobs(args: StudyArgs) -> list[Job]:
-    """List every job, stage by stage, and within one seed by seed: one stopped early still compares all arms."""
+    """List every job, stage by stage, and within one seed by seed: one stopped early still compares all arms.
+
+    Raises:
+        UsageError: A file that decides what comes out can't be read.
+        CheckpointError: An arm's folder holds no weights.
+    """
+    weights = {arm.name: _weights(arm) for arm in args.arms}
     cohort = Job(COHORT, COHORT, (), _digest([], _cohort_tree(args)))
     runs = [(seed, fold) for seed in args.seeds for fold in range(args.split.folds)]
     pretraining = {
-        (arm.name, seed, fold): _pretrain_job(args, arm, seed, fold, cohort)
+        (arm.name, seed, fold): _pretrain_job(args, arm, seed, fold, cohort, weights[arm.name])
         for seed, fold in runs
         for arm in args.arms
         if arm.pretrain is not None
@@ -62,7 +70,9 @@ def study_jobs(args: StudyArgs) -> list[Job]:
     # the long ones first: the last job of a stage is what idle processes wait for
     fractions = sorted(args.fractions, reverse=True)
     finetuning = [
-        _finetune_job(args, arm, fraction, seed, fold, pretraining.get((arm.name, seed, fold), cohort))
+        _finetune_job(
+            args, arm, fraction, seed, fold, pretraining.get((arm.name, seed, fold), cohort), weights[arm.name]
+        )
         for seed, fold in runs
         for fraction in fractions
         for arm in args.arms
@@ -116,7 +126,7 @@ def read_result(out: Path, job: Job) -> dict[str, Any]:
     return result
 
 
-def _pretrain_job(args: StudyArgs, arm: Arm, seed: int, fold: int, cohort: Job) -> Job:
+def _pretrain_job(args: StudyArgs, arm: Arm, seed: int, fold: int, cohort: Job, weights: Tree) -> Job:
     assert arm.pretrain is not None
     arm = replace(arm, pretrain=replace(arm.pretrain, seed=seed))
     tree = _without(to_tree(arm.pretrain), _PRETRAIN_FREE)
@@ -124,14 +134,14 @@ def _pretrain_job(args: StudyArgs, arm: Arm, seed: int, fold: int, cohort: Job) 
         kind=PRETRAIN,
         name=f"{PRETRAIN}/{arm.name}-seed{seed}{_fold_name(args, fold)}",
         needs=(cohort.name,),
-        digest=_digest([cohort], {"pretrain": tree, "on": args.split.pretrain_on, "fold": fold}),
+        digest=_digest([cohort], {"pretrain": tree, "on": args.split.pretrain_on, "fold": fold, **weights}),
         arm=arm,
         seed=seed,
         fold=fold,
     )
 
 
-def _finetune_job(args: StudyArgs, arm: Arm, fraction: float, seed: int, fold: int, start: Job) -> Job:
+def _finetune_job(args: StudyArgs, arm: Arm, fraction: float, seed: int, fold: int, start: Job, weights: Tree) -> Job:
     finetune = _without(to_tree(args.finetune), {*FINETUNE_MAY_CHANGE, "fraction", "seed"})
     if finetune["targets"] is None:
         del finetune["targets"]  # or studies that were begun before there was a choice would begin anew
@@ -140,7 +150,8 @@ def _finetune_job(args: StudyArgs, arm: Arm, fraction: float, seed: int, fold: i
         kind=FINETUNE,
         name=f"{FINETUNE}/{arm.name}-labels{fraction:g}-seed{seed}{_fold_name(args, fold)}",
         needs=(start.name,),
-        digest=_digest([start], {**decides, "start": arm.start}),
+        # those of a pretraining are in the digest of its job
+        digest=_digest([start], {**decides, "start": arm.start, **({} if arm.pretrain else weights)}),
         arm=arm,
         seed=seed,
         fold=fold,
@@ -154,7 +165,25 @@ def _cohort_tree(args: StudyArgs) -> Tree:
         del cohort["phantom"]["keep_scans"], cohort["phantom"]["draw"]["workers"]
         return {"phantom": cohort["phantom"]}
     given = {key: cohort[key] for key in ("store", "labels", "slice_labels") if key != "slice_labels" or cohort[key]}
-    return {**given, "split": split}
+    read = {f"{key}_content": _content(Path(path)) for key, path in given.items() if key != "store" and path}
+    return {**given, "split": split, **read}
+
+
+def _weights(arm: Arm) -> Tree:
+    """Digest the checkpoint that an arm begins with: another one under the same name must not be mixed with it."""
+    start = arm.start if arm.pretrain is None else arm.pretrain.init
+    if start in (RANDOM, IMAGENET):
+        return {}
+    path = Path(start)
+    return {"start_content": _content(newest_weights(path) if path.is_dir() else path)}
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return file_digest(stream, lambda: blake2b(digest_size=12)).hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path}: can't be read ({error.strerror}); the study's jobs need it") from error
 
 
 def _fold_name(args: StudyArgs, fold: int) -> str:

@@ -17,17 +17,18 @@ def write_slurm(args: StudyArgs, out: Path, command: Sequence[str]) -> Path:
 
     Args:
         args: The study.
-        out: Its folder, which all machines see at the same path.
+        out: Its folder, which all machines see at the same path, as they do the folder of the call.
         command: The words that run the study, without `--job`, `--tables` and the like.
 
     Returns:
         The script to run on the login node, once and again until nothing is left.
     """
     out.mkdir(parents=True, exist_ok=True)
-    here = shlex.quote(str(out.absolute()))
+    here, log = shlex.quote(str(out.absolute())), shlex.quote(f"{out.absolute()}/slurm-%A_%a.log")
     line = shlex.join(command)
-    options = [f"#SBATCH {option}" for option in (*args.slurm.options, f"--output={out.absolute()}/slurm-%A_%a.log")]
-    job = ["#!/bin/bash", *options, "set -euo pipefail", *args.slurm.setup]
+    options = [f"#SBATCH {option}" for option in (*args.slurm.options, f"--output={log}")]
+    # paths of the configuration and of words are relative to the folder of the call, not to the one of the scripts
+    job = ["#!/bin/bash", *options, "set -euo pipefail", f"cd {shlex.quote(str(Path.cwd()))}", *args.slurm.setup]
     job += ['if [ "$1" = tables ]; then', f"  {line}", "else", f'  {line} --job "$SLURM_ARRAY_TASK_ID"', "fi"]
     write_text(out / JOB_SCRIPT, "\n".join(job) + "\n")
     submit = ["#!/bin/bash", "# Submits a job array a stage; jobs that are done end at once.", "set -euo pipefail"]
