@@ -21,7 +21,7 @@ def test_order_and_what_is_undefined_stay():
         pytest.approx(0.06),
     ]
     assert holm([]) == []
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([1.0, 0.8, 0.0]) == [1.0, 1.0, 0.0]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.sampled_from([0.01, 0.05, 0.2]))

@@ -162,3 +162,9 @@ def test_a_target_that_nobody_has_a_label_of_adds_nothing() -> None:
     loss.backward()
     assert float(loss.detach()) == 0
     assert not logits["a"].grad.any()
+
+
+def test_small_weights_average_too() -> None:
+    log_probabilities = torch.randn(2, 2).log_softmax(dim=1)
+    loss = weighted_nll(log_probabilities, torch.tensor([0, -1]), (0.25, 0.5))
+    torch.testing.assert_close(loss, -log_probabilities[0, 0])
