@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from voco2d.losses.voco import base_regularization, cosine_similarity, inter_loss, intra_loss, paper_v1_loss
+from voco2d.losses.voco import (
+    base_regularization,
+    cosine_similarity,
+    inter_loss,
+    intra_loss,
+    paper_v1_loss,
+    prediction_loss,
+)
 
 TOLERANCE = 1e-5
 EPSILON = 1e-6
@@ -110,6 +117,11 @@ def test_v1_equals_the_papers_values_and_gradient(reference: dict[str, Tensor]) 
         assert value.item() == pytest.approx(reference[name].item(), abs=TOLERANCE)
     assert student.grad is not None
     torch.testing.assert_close(student.grad, reference["v1_grad_student"], atol=TOLERANCE, rtol=0)
+
+
+def test_epsilon_weighs_as_the_overlaps_do_where_they_are_small() -> None:
+    loss = prediction_loss(torch.tensor([[[EPSILON]]]), torch.tensor([[[0.5]]]))
+    assert loss.item() == pytest.approx(slow_prediction([[EPSILON]], [[0.5]]), rel=1e-4)
 
 
 def opposed() -> tuple[Tensor, Tensor, Tensor]:
