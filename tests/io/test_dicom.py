@@ -128,7 +128,7 @@ def test_strays_of_another_matrix_or_orientation_are_rejected(tmp_path, patient)
 
 def test_too_few_positions_are_refused_with_the_count(tmp_path, patient):
     files = patient.write_series(tmp_path, patient.Spec(slices=4))
-    with pytest.raises(ReadError, match="4 slice positions in 4 files, a volume needs at least 5"):
+    with pytest.raises(ReadError, match=r"4 slice positions in 4 files, a volume needs at least 5"):
         read(files, tmp_path)
     volume, _ = read(files, tmp_path, min_slices=4)
     assert volume.hu.shape[0] == 4
@@ -146,6 +146,25 @@ def test_a_refusal_counts_the_files_that_were_not_used(tmp_path, patient):
         ReadError, match=r"^[^;]*1 slice position in 1 file, a volume needs at least 5; give the folder"
     ):
         read(files[2:3], tmp_path)
+
+
+def test_slices_that_cannot_be_decoded_may_leave_too_few(tmp_path, patient):
+    files = patient.write_series(tmp_path, patient.Spec(slices=5))
+    files[2].write_bytes(files[2].read_bytes()[:-50])
+    with pytest.raises(
+        ReadError, match=r"4 slice positions in 5 files, .* at least 5; 1 file not used: pixel data"
+    ) as told:
+        read(files, tmp_path)
+    assert told.value.path == str(tmp_path)
+
+
+def test_duplicates_are_not_counted_among_rejected_files(tmp_path, patient):
+    files = patient.write_series(tmp_path, patient.Spec())
+    (tmp_path / "copy.dcm").write_bytes(files[2].read_bytes())
+    files[0].write_text("not a slice")
+    volume, rejections = read([*files, tmp_path / "copy.dcm"], tmp_path)
+    assert len(rejections) == 2
+    assert volume.notes == ("duplicates: 1", "rejected: 1 files of the series")
 
 
 def test_a_stack_that_is_gone_is_told(tmp_path, patient):
