@@ -51,6 +51,12 @@ def test_random_crops_lie_inside_the_slice(seed: int, grid: int, crop: int) -> N
     assert starts.max() + crop <= grid * crop
 
 
+def test_random_crops_reach_every_place() -> None:
+    starts = first_pixels(random_centers(np.random.default_rng(0), 100, 3, 2), 2)
+    for axis in (0, 1):
+        assert set(starts[:, axis]) == {0, 1, 2, 3, 4}
+
+
 def test_tensors_give_tensors_on_batches() -> None:
     centers = torch.tensor([[[48.0, 80.0]], [[32.0, 32.0]]])
     overlap = overlap_labels(centers, 3, 64)

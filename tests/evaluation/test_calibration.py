@@ -27,6 +27,14 @@ def test_closed_forms():
     assert brier_score(positive, np.full(4, 0.5)) == 0.25
 
 
+def test_one_bin_holds_all():
+    curve = reliability_curve(np.array([True, False]), np.array([0.2, 1.0]), bins=1)
+    assert (curve.predicted.tolist(), curve.observed.tolist(), curve.count.tolist()) == ([0.6], [0.5], [2])
+    positive, probability = np.array([True, False]), np.array([0.2, 0.9])
+    assert expected_calibration_error(positive, probability, bins=1) == pytest.approx(0.05)
+    assert expected_calibration_error(positive, probability) == pytest.approx(0.85)  # one row a bin
+
+
 def test_no_rows_or_bins_are_an_error():
     with pytest.raises(UsageError, match="0 rows"):
         reliability_curve(np.zeros(0, dtype=bool), np.zeros(0))

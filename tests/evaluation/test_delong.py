@@ -69,6 +69,14 @@ def test_of_two_of_each_by_hand():
     area = area_under_curve(positive, np.array([4.0, 2, 3, 1]))
     assert area.roc_auc == 0.75
     assert area.error == pytest.approx(np.sqrt(0.125 / 2 + 0.125 / 2))
+    assert area.high == 1
+    assert area_under_curve(positive, np.array([1.0, 3, 2, 4])).low == 0
+
+
+def test_a_difference_without_spread_is_beyond_doubt():
+    positive = np.arange(6) < 3
+    found = compare_areas(positive, positive.astype(float), -positive.astype(float))
+    assert (found.difference, found.low, found.high, found.z, found.p) == (-1, -1, -1, -np.inf, 0)
 
 
 def test_interval_covers_and_p_is_uniform():

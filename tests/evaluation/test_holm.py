@@ -21,7 +21,7 @@ def test_order_and_what_is_undefined_stay():
         pytest.approx(0.06),
     ]
     assert holm([]) == []
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([1.0, 0.8, 0.0]) == [1.0, 1.0, 0.0]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.sampled_from([0.01, 0.05, 0.2]))
@@ -35,6 +35,7 @@ def test_rejects_as_the_step_down_procedure_says(p_values: list[float], level: f
     assert {place for place, value in enumerate(holm(p_values)) if value <= level} == rejected
 
 
-def test_what_is_no_probability_is_an_error():
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_what_is_no_probability_is_an_error(value: float):
     with pytest.raises(UsageError, match="between 0 and 1"):
-        holm([0.1, 1.5])
+        holm([0.1, value])

@@ -82,9 +82,15 @@ def test_a_class_that_is_never_called_has_precision_0():
     }
 
 
+def test_one_row_of_each_kind_is_enough():
+    values = decision_values(hits=1, positive=1, called=1, negative=1)
+    assert {key: float(value) for key, value in values.items()} == dict.fromkeys(values, 1.0)
+
+
 def test_decision_rule():
     np.testing.assert_array_equal(decide(np.array([[0.5, 0.5], [0.51, 0.49]]), TARGETS["bowel"]), [1, 0])
     graded = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.1, 0.2, 0.7]])
     np.testing.assert_array_equal(decide(graded, TARGETS["kidney"]), [0, 1, 2])
     ordinal = replace(TARGETS["kidney"], kind="ordinal")  # the median: 0.6 lie beyond the first class
     np.testing.assert_array_equal(decide(graded, ordinal), [1, 1, 2])
+    np.testing.assert_array_equal(decide(np.array([[0.5, 0.5, 0.0]]), ordinal), [1])  # one half is enough

@@ -31,6 +31,7 @@ def test_kappa_of_a_single_class_is_undefined() -> None:
     values = ordinal_values(np.zeros(3, int), np.zeros(3, int), 3, np.ones((3, 1)))
     assert np.isnan(values["quadratic_kappa"][0])
     assert values["grade_error"][0] == 0
+    assert ordinal_values(np.array([2]), np.array([0]), 3, np.ones((1, 1)))["grade_error"][0] == 2
 
 
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -33,5 +33,6 @@ def test_closed_forms():
     assert weighted_roc_auc(positive, np.array([4.0, 3, 2, 1]), once)[0] == pytest.approx(3 / 4)
     assert weighted_average_precision(positive, np.zeros(4), once)[0] == 0.5
     assert weighted_roc_auc(positive, np.zeros(4), once)[0] == 0.5
+    assert weighted_roc_auc(positive[:2], np.array([2.0, 1]), once[:2])[0] == 1
     for undefined in (np.zeros(4, dtype=bool), np.ones(4, dtype=bool)):
         assert np.isnan(weighted_roc_auc(undefined, np.arange(4.0), once)).all()

@@ -66,9 +66,15 @@ def test_does_not_depend_on_the_scale_of_a_target(scale: float, target: str):
     assert rsna_score(scaled, labels) == pytest.approx(rsna_score(predictions, labels))
 
 
+def test_one_healthy_patient_has_a_score(tables):
+    """All weights are 1 then, and their sum."""
+    predictions, labels = tables(1, healthy_share=1.0)
+    assert rsna_score(predictions, labels)["bowel"] == pytest.approx(-np.log(predictions["bowel_healthy"][0]))
+
+
 def test_perfect_predictions_cost_nothing_and_wrong_ones_stay_finite(tables):
     _, labels = tables(30)
-    assert rsna_score(labels, labels)["mean"] == pytest.approx(0, abs=1e-12)
+    assert rsna_score(labels, labels)["mean"] == pytest.approx(-np.log(1 - EPSILON), rel=1e-6)
     wrong = labels.copy()
     for target in TARGETS.values():
         wrong[list(target.columns)] = np.roll(labels[list(target.columns)].to_numpy(), 1, axis=1)

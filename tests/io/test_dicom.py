@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from voco2d.errors import ReadError
 from voco2d.io.dicom import read_dicom
@@ -127,10 +128,98 @@ def test_strays_of_another_matrix_or_orientation_are_rejected(tmp_path, patient)
 
 def test_too_few_positions_are_refused_with_the_count(tmp_path, patient):
     files = patient.write_series(tmp_path, patient.Spec(slices=4))
-    with pytest.raises(ReadError, match="4 slice positions in 4 files, a volume needs at least 5"):
+    with pytest.raises(ReadError, match=r"4 slice positions in 4 files, a volume needs at least 5"):
         read(files, tmp_path)
     volume, _ = read(files, tmp_path, min_slices=4)
     assert volume.hu.shape[0] == 4
+
+
+def test_a_refusal_counts_the_files_that_were_not_used(tmp_path, patient):
+    files = patient.write_series(tmp_path, patient.Spec(slices=5))
+    files[0].write_text("not a slice")
+    with pytest.raises(ReadError, match="at least 5; 1 file not used: not a DICOM file"):
+        read(files, tmp_path)
+    files[1].write_text("not a slice")
+    with pytest.raises(ReadError, match=r"3 slice positions in 5 files, .* at least 5; 2 files not used: not a DICOM"):
+        read(files, tmp_path)
+    with pytest.raises(
+        ReadError, match=r"^[^;]*1 slice position in 1 file, a volume needs at least 5; give the folder"
+    ):
+        read(files[2:3], tmp_path)
+
+
+def test_slices_that_cannot_be_decoded_may_leave_too_few(tmp_path, patient):
+    files = patient.write_series(tmp_path, patient.Spec(slices=5))
+    files[2].write_bytes(files[2].read_bytes()[:-50])
+    with pytest.raises(
+        ReadError, match=r"4 slice positions in 5 files, .* at least 5; 1 file not used: pixel data"
+    ) as told:
+        read(files, tmp_path)
+    assert told.value.path == str(tmp_path)
+
+
+def test_duplicates_are_not_counted_among_rejected_files(tmp_path, patient):
+    files = patient.write_series(tmp_path, patient.Spec())
+    (tmp_path / "copy.dcm").write_bytes(files[2].read_bytes())
+    files[0].write_text("not a slice")
+    volume, rejections = read([*files, tmp_path / "copy.dcm"], tmp_path)
+    assert len(rejections) == 2
+    assert volume.notes == ("duplicates: 1", "rejected: 1 files of the series")
+
+
+def test_a_stack_that_is_gone_is_told(tmp_path, patient):
+    files = patient.write_series(tmp_path, patient.Spec())
+    with pytest.raises(ReadError, match="no longer holds the stack"):
+        read_dicom(Source("dicom", tmp_path, tuple(files), stack=1), ReadArgs())
+
+
+def test_the_limit_of_voxels_is_that_of_all_slices(tmp_path, patient, monkeypatch):
+    files = patient.write_series(tmp_path, patient.Spec())
+    monkeypatch.setattr("voco2d.io.dicom.MAX_VOXELS", 8 * 8 * 10)
+    assert read(files, tmp_path)[0].hu.size == 640
+    monkeypatch.setattr("voco2d.io.dicom.MAX_VOXELS", 8 * 8 * 10 - 1)
+    with pytest.raises(ReadError, match="640 voxels, 639 are the limit"):
+        read(files, tmp_path)
+
+
+def test_slices_of_another_stack_are_rejected_with_the_size_of_the_one_that_is_read(tmp_path, patient):
+    files = patient.write_series(tmp_path / "a", patient.Spec())
+    others = patient.write_series(tmp_path / "b", patient.Spec(slices=6, shape=(8, 12)))
+    volume, rejections = read([*others, *files], tmp_path)
+    patient.check(volume)
+    assert {rejection.path for rejection in rejections} == {str(path) for path in others}
+    assert {rejection.reason for rejection in rejections} == {
+        "another stack of the series; the one of 8 slices is read"
+    }
+
+
+def test_turned_and_padded_slices_are_counted(tmp_path, patient):
+    tags = {"PixelPaddingValue": 0, "PhotometricInterpretation": "MONOCHROME1"}
+    dark = np.full((32, 32), 1000)
+    dark[8:24, 8:24] = -40
+    dark[0] = 0
+    for number in range(6):
+        position = np.array([0, 0, 5.0 * number])
+        patient.write_slice(tmp_path / f"{number}.dcm", dark, patient.Spec(tags=tags), position, number)
+    volume, _ = read(sorted(tmp_path.iterdir()), tmp_path)
+    assert volume.notes == (
+        "inverted: 6 slices stored as a negative",
+        "padding: 6 slices with padding that is not air",
+    )
+
+
+def test_numbers_and_uids_are_those_of_the_slices_or_none(tmp_path, patient):
+    files = patient.write_series(tmp_path / "a", patient.Spec())
+    uids = [dcmread(path).SOPInstanceUID for path in files]
+    volume, _ = read(files, tmp_path)
+    assert volume.instance_numbers == tuple(range(8, 0, -1))  # from superior to inferior
+    assert volume.instance_uids == tuple(reversed(uids))
+    filled, _ = read(files[:3] + files[4:], tmp_path, fill_gaps=True)
+    assert (filled.instance_numbers, filled.instance_uids) == ((), ())
+    files[3].write_bytes(
+        patient.write_series(tmp_path / "b", patient.Spec(tags={"InstanceNumber": None}))[3].read_bytes()
+    )
+    assert read(files, tmp_path)[0].instance_numbers == ()
 
 
 @pytest.mark.parametrize(

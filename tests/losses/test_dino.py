@@ -8,7 +8,7 @@ import torch
 from voco2d.losses.dino import DINOLoss
 
 pytest.importorskip("lightly")
-STUDENT, TEACHER, MOMENTUM = 0.1, 0.04, 0.9
+STUDENT, TEACHER, MOMENTUM = 0.2, 0.07, 0.8  # lightly's defaults are others
 
 
 def softmax(values: list[float], temperature: float) -> list[float]:
@@ -48,5 +48,8 @@ def test_loss_and_centre_are_the_publications_over_several_steps() -> None:
 def test_the_centre_is_in_the_state_and_the_loss_in_float32() -> None:
     loss = DINOLoss(6, STUDENT, TEACHER, MOMENTUM)
     assert set(loss.state_dict()) == {"inner.center"}
+    student, teacher = torch.rand(2, 2, 4, 6).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert loss(torch.rand(2, 4, 6).bfloat16(), torch.rand(2, 4, 6).bfloat16()).dtype == torch.float32
+        found = loss(student, teacher)
+    expected = DINOLoss(6, STUDENT, TEACHER, MOMENTUM)(student.float(), teacher.float())
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)

@@ -26,6 +26,7 @@ def batch() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         classes = len(target.classes)
         logits[name] = torch.randn(17, classes, generator=generator)
         labels[name] = torch.randint(classes, (17,), generator=generator)
+        labels[name][:5] = 0  # nobody would be without any injury
     return logits, labels
 
 
@@ -162,3 +163,10 @@ def test_a_target_that_nobody_has_a_label_of_adds_nothing() -> None:
     loss.backward()
     assert float(loss.detach()) == 0
     assert not logits["a"].grad.any()
+
+
+def test_small_weights_average_too() -> None:
+    log_probabilities = torch.randn(2, 2).log_softmax(dim=1)
+    loss = weighted_nll(log_probabilities, torch.tensor([0, -1]), (0.25, 0.5))
+    torch.testing.assert_close(loss, -log_probabilities[0, 0])
+    assert weighted_nll(log_probabilities, torch.tensor([0, 0]), (0.0, 1.0)) == 0

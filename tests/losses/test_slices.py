@@ -35,6 +35,13 @@ def test_where_nothing_is_known_nothing_is_learnt() -> None:
     assert not logits.grad.any()
 
 
+def test_one_known_slice_is_enough() -> None:
+    values = torch.full((3, 4, 1), float("nan"))
+    values[2, 1] = 1
+    torch.testing.assert_close(slice_loss(LOGITS[..., :1], values), -LOGITS[2, 1, 0].sigmoid().log())
+
+
 def test_a_negative_weight_is_refused() -> None:
+    assert [SliceLossArgs(weight=weight).weight for weight in (0.0, 0.5)] == [0.0, 0.5]
     with pytest.raises(ConfigError, match=r"slice_loss\.weight=-1"):
         SliceLossArgs(weight=-1.0)

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from voco2d.losses.voco import base_regularization, cosine_similarity, inter_loss, intra_loss, paper_v1_loss
+from voco2d.losses.voco import (
+    base_regularization,
+    cosine_similarity,
+    inter_loss,
+    intra_loss,
+    paper_v1_loss,
+    prediction_loss,
+)
 
 TOLERANCE = 1e-5
 EPSILON = 1e-6
@@ -69,6 +76,22 @@ def test_terms_equal_a_literal_transcription(seed: int) -> None:
     assert base_regularization(sb).item() == pytest.approx(np.mean(reg), abs=TOLERANCE)
 
 
+@pytest.mark.parametrize("clamp", [False, True])
+def test_v1_terms_equal_a_literal_transcription(clamp: bool) -> None:
+    """Where features are positive no similarity is below 0, and clamping changes nothing."""
+    sr, tr, sb, tb = (features(seed, 3, count, 8) for seed, count in enumerate((2, 2, 9, 9)))
+    if not clamp:
+        sr, tr, sb, tb = (values.abs() for values in (sr, tr, sb, tb))
+    overlap = overlaps(0, 3, 2, 9)
+    positive, negative, reg = paper_v1_loss(sr, tr, sb, tb, overlap, clamp)
+    terms = [
+        slow_prediction(overlap[i].tolist(), ((np.array(table(sr[i], tb[i])) + table(tr[i], sb[i])) / 2).tolist())
+        for i in range(3)
+    ]
+    assert (positive + negative).item() == pytest.approx(np.mean(terms), abs=TOLERANCE)
+    assert reg == base_regularization(sb)
+
+
 @pytest.mark.realdata
 def test_v2_equals_the_papers_values_and_gradient(reference: dict[str, Tensor]) -> None:
     student = reference["student"].clone().requires_grad_()
@@ -94,6 +117,11 @@ def test_v1_equals_the_papers_values_and_gradient(reference: dict[str, Tensor]) 
         assert value.item() == pytest.approx(reference[name].item(), abs=TOLERANCE)
     assert student.grad is not None
     torch.testing.assert_close(student.grad, reference["v1_grad_student"], atol=TOLERANCE, rtol=0)
+
+
+def test_epsilon_weighs_as_the_overlaps_do_where_they_are_small() -> None:
+    loss = prediction_loss(torch.tensor([[[EPSILON]]]), torch.tensor([[[0.5]]]))
+    assert loss.item() == pytest.approx(slow_prediction([[EPSILON]], [[0.5]]), rel=1e-4)
 
 
 def opposed() -> tuple[Tensor, Tensor, Tensor]:
