@@ -1,6 +1,5 @@
 """The tables and the page of a study, from its predictions, labels and account of itself."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -8,11 +7,9 @@ from typing import Any, Final
 import pandas as pd
 
 from voco2d.config import from_tree, override
-from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.study_analysis import (
     KEYS,
     MEAN,
-    check_study,
     score_table,
     significance_table,
 )
@@ -38,12 +35,11 @@ from voco2d.inference.report_study_figures import (
     seeds_interval,
     title_of,
 )
+from voco2d.inference.report_study_files import read_account, read_study_predictions
 from voco2d.target_block import parse_targets
-from voco2d.targets import RSNA_2023, TargetSet
+from voco2d.targets import TargetSet
 
 PAGE: Final = "report.html"
-_FOUND: Final = "predictions*.csv.gz"
-_TOLD: Final = ("configuration", "patients", "command", "compute", "class_shares")
 """What the page needs of `study.json`."""
 _CAVEATS: Final = (
     "An interval in small print is over patients, for just these trained models: another draw of test patients. How "
@@ -75,7 +71,7 @@ def write_study_report(out: Path, overrides: Sequence[str] = (), workers: int = 
         LabelError: A table can't be used.
         ConfigError: A word can't be used, or names an arm or fraction that isn't there.
     """
-    about = _read_account(out)
+    about = read_account(out)
     tree = dict(about["configuration"]["analysis"])
     override(tree, overrides)
     args = from_tree(AnalysisArgs, tree)
@@ -123,61 +119,6 @@ def _group_sections(
             Section(f"Scores of the {len(part)} {group} patients alone", (_score_table(scores, args, targets),))
         )
     return sections
-
-
-def read_study_predictions(out: Path, targets: TargetSet = RSNA_2023) -> pd.DataFrame:
-    """Read every `predictions*.csv.gz` of a study's folder as one table.
-
-    Raises:
-        UsageError: There is none.
-        LabelError: One can't be used, or two hold the same patient of the same model.
-    """
-    files = sorted(out.glob(_FOUND))
-    if not files:
-        raise UsageError(f"{out}: holds no {_FOUND}; run the study before its tables")
-    tables = []
-    for file in files:
-        try:
-            found = pd.read_csv(file, dtype={"patient_id": str, "seed": str, "arm": str})
-            tables.append(check_study(found, str(file), targets))
-        except (ValueError, OSError, EOFError) as error:
-            raise LabelError(f"{file}: not a compressed CSV table; run the study's command again") from error
-    _refuse_repeats(files, tables)
-    return pd.concat(tables, ignore_index=True)
-
-
-def _refuse_repeats(files: Sequence[Path], tables: Sequence[pd.DataFrame]) -> None:
-    """Refuse rows that two files share: two versions of a prediction would be taken as two series of a patient."""
-    keys = pd.concat([table[[*KEYS, "patient_id"]] for table in tables], keys=range(len(files)))
-    twice = keys.duplicated().to_numpy()
-    if twice.any():
-        place = keys.index[twice][0][0]
-        row = keys[twice].iloc[0]
-        raise LabelError(
-            f"{files[place]}: repeats patients that another {_FOUND} has of arm {row['arm']}, fraction "
-            f"{row['fraction']:g}, seed {row['seed']}; take the file that isn't of this study out of the folder"
-        )
-
-
-def _read_account(out: Path) -> dict[str, Any]:
-    file = out / "study.json"
-    if not file.is_file():
-        raise UsageError(f"{file}: no such file; name the folder of a study that is done")
-    way_out = "run the study's command again, which writes it anew"
-    try:
-        about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{file}: not JSON ({error}); {way_out}") from error
-    found = about if isinstance(about, dict) else {}
-    lacking = [key for key in _TOLD if key not in found]
-    configuration = found.get("configuration")
-    known = configuration if isinstance(configuration, dict) else {}
-    lacking += [
-        f"configuration.{key}" for key in ("analysis", "split", "cohort") if not isinstance(known.get(key), dict)
-    ]
-    if lacking:
-        raise UsageError(f"{file}: lacks {', '.join(lacking)}; {way_out}")
-    return about
 
 
 def _told(about: Mapping[str, Any], predictions: pd.DataFrame) -> list[Block]:
