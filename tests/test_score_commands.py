@@ -46,6 +46,44 @@ def test_writes_weights_predictions_and_a_submission(files: dict[str, Path], run
     assert run("evaluate", out / "oof_predictions.csv", "--labels", files["labels"])[0] == 0
 
 
+SEEN = "pretraining has seen patients that are graded here"
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"), [(True, SEEN), (None, "doesn't say which patients it has seen"), (False, None)]
+)
+def test_what_pretraining_has_seen_is_told(
+    files: dict[str, Path], run: Run, tmp_path: Path, seen: bool | None, words: str | None
+):
+    origin, out, blend = files["one"].with_suffix(".json"), tmp_path / "scores.json", tmp_path / "blend"
+    origin.write_text(json.dumps({"table": "one.csv", "transductive": seen}))
+    labels = ("--labels", files["labels"])
+    printed = " ".join(run("evaluate", files["one"], *labels, "--json", out)[1].split())
+    told = json.loads(out.read_text())
+    assert told["transductive"] is seen
+    for text in (printed, " ".join(told["warnings"])):
+        assert (words is None) == ("seen" not in text)
+        assert words is None or words in text
+    code, printed, _ = run("ensemble", files["one"], files["two"], *labels, "--out", blend)
+    assert code == 0
+    assert words is None or f"warning: {files['one']}: " in printed
+    assert json.loads((blend / "weights.json").read_text())["transductive"] == {str(files["one"]): seen}
+    # of the other model nothing is known
+    assert json.loads((blend / "oof_predictions.json").read_text())["transductive"] is (True if seen else None)
+    origin.unlink()
+    assert run("ensemble", files["one"], files["two"], *labels, "--out", blend)[0] == 0
+    assert not (blend / "oof_predictions.json").exists()
+    assert run("evaluate", files["one"], *labels, "--json", out)[0] == 0
+    assert "transductive" not in json.loads(out.read_text())
+
+
+def test_the_page_says_what_pretraining_has_seen(files: dict[str, Path], run: Run, tmp_path: Path):
+    files["one"].with_suffix(".json").write_text('{"transductive": true}')
+    assert run("evaluate", files["one"], "--labels", files["labels"], "--out", tmp_path, "--bootstrap", 5)[0] == 0
+    assert SEEN in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "scores.json").read_text())["transductive"] is True
+
+
 def test_wrong_use(files: dict[str, Path], run: Run, tmp_path: Path):
     words = (files["one"], files["two"], "--labels", files["labels"], "--out", tmp_path / "out")
     code, _, error = run("ensemble", *words, "--test", files["one"])

@@ -87,6 +87,16 @@ def test_the_number_of_series_is_known_where_it_differs(tables):
     assert list(known_groups(more, site).columns) == ["site", "series_count"]
 
 
+def test_copies_and_what_was_not_assessed_are_no_series(tables):
+    predictions, _ = tables(6)
+    first = predictions.assign(series_id="1", status="assessed")
+    second = first.iloc[:2].assign(series_id="2")
+    refused = first.assign(series_id="3", status="not_assessed")
+    known = known_groups(pd.concat([first, second, first, second, refused]))
+    assert dict(known["series_count"].value_counts()) == {"1": 4, "2": 2}
+    assert known_groups(pd.concat([first, first.iloc[:2], refused.iloc[:3]])) is None
+
+
 def test_tables_that_are_none_are_errors(tables):
     predictions, labels = tables(5)
     with pytest.raises(LabelError, match="at least one column more"):

@@ -14,6 +14,7 @@ from voco2d.data.cohort_folds import read_folds
 from voco2d.errors import UsageError
 from voco2d.evaluation.ensemble import Ensemble, fit_ensemble
 from voco2d.evaluation.evaluate import evaluate
+from voco2d.evaluation.origin import TRANSDUCTIVE, common_origin, origin_path, origin_warnings, read_origin
 from voco2d.evaluation.rsna_score import score_name
 from voco2d.evaluation.submission import submission_table
 from voco2d.evaluation.tables import read_label_table, read_predictions
@@ -49,10 +50,24 @@ def run(options: argparse.Namespace) -> int:
             write_table(options.out / "submission.csv", submission_table(blended, sample))
         else:
             write_table(options.out / "predictions.csv", blended)
-    write_table(options.out / "oof_predictions.csv", out_of_fold)
-    text = json.dumps(_described(options, ensemble, scores), indent=2, allow_nan=False) + "\n"
+    blend = options.out / "oof_predictions.csv"
+    write_table(blend, out_of_fold)
+    origins = {str(path): read_origin(path) for path in (*options.predictions, *(options.test or ()))}
+    common = common_origin(origins[str(path)] for path in options.predictions)
+    if common:
+        write_text(origin_path(blend), json.dumps({"table": blend.name, **common}, indent=2) + "\n")
+    else:  # nor must that of an earlier call speak for this table
+        origin_path(blend).unlink(missing_ok=True)
+    told = {
+        **_described(options, ensemble, scores),
+        TRANSDUCTIVE: {k: v[TRANSDUCTIVE] for k, v in origins.items() if v},
+    }
+    text = json.dumps(told, indent=2, allow_nan=False) + "\n"
     write_text(options.out / "weights.json", text)
     _print(scores, ensemble, options.predictions)
+    for path, origin in origins.items():
+        for warning in origin_warnings(origin):
+            print(f"warning: {path}: {warning}")
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from voco2d.commands.tables import refuse_folder, write_text
 from voco2d.errors import UsageError
 from voco2d.evaluation.evaluate import evaluate
 from voco2d.evaluation.ordinal import ORDINAL_METRICS
+from voco2d.evaluation.origin import ORIGINS, origin_warnings, read_origin
 from voco2d.evaluation.rsna_score import score_name
 from voco2d.evaluation.subgroups import group_patients, subgroup_metrics
 from voco2d.evaluation.tables import read_label_table, read_predictions, read_text_table
@@ -32,6 +34,9 @@ def run(options: argparse.Namespace) -> int:
     labels = read_label_table(options.labels, targets)
     groups = _subgroups(options.subgroups) if options.subgroups else None
     scores = evaluate(predictions, labels, options.aggregate, options.bootstrap, options.seed, groups, targets)
+    origin = read_origin(options.predictions)
+    scores |= origin
+    scores["warnings"] += origin_warnings(origin)
     _print_scores(scores, targets)
     text = json.dumps(scores, indent=2, allow_nan=False) + "\n"
     if options.json:
@@ -95,7 +100,7 @@ def _write_page(
     targets: TargetSet,
 ) -> None:
     # imported here because matplotlib takes seconds that plain scores don't need
-    from voco2d.inference.report import scores_section, write_report
+    from voco2d.inference.report import Paragraph, scores_section, write_report
 
     section = scores_section(
         predictions,
@@ -106,4 +111,6 @@ def _write_page(
         groups=groups,
         targets=targets,
     )
+    told = [ORIGINS[seen] for seen in read_origin(options.predictions).values()]
+    section = replace(section, blocks=(*map(Paragraph, told), *section.blocks))
     write_report(options.out / "report.html", f"Evaluation of {options.predictions.name}", [section])

@@ -15,7 +15,7 @@ from voco2d.evaluation.alignment import choose_rows
 from voco2d.evaluation.measures import find_measure, measure_values
 from voco2d.evaluation.pairing import Paired
 from voco2d.evaluation.significance import percentile_interval, row_draws
-from voco2d.evaluation.tables import normalise_ids
+from voco2d.evaluation.tables import ASSESSED, normalise_ids
 from voco2d.targets import RSNA_2023, TargetSet
 
 SERIES_COUNT: Final = "series_count"
@@ -103,7 +103,9 @@ def group_patients(table: pd.DataFrame, name: str = "subgroups") -> pd.DataFrame
 
 
 def known_groups(predictions: pd.DataFrame, groups: pd.DataFrame | None = None) -> pd.DataFrame | None:
-    """Add what the predictions tell by themselves: how many series a patient has, where that differs.
+    """Add what the predictions tell by themselves: of how many series a patient was graded, where that differs.
+
+    Without `series_id` each row is taken as a series.
 
     Args:
         predictions: As `tables.check_predictions` returns them.
@@ -112,7 +114,10 @@ def known_groups(predictions: pd.DataFrame, groups: pd.DataFrame | None = None) 
     Returns:
         The subgroups, or None where nothing is known.
     """
-    counts = predictions.groupby("patient_id").size()
+    graded = predictions[predictions["status"] == ASSESSED] if "status" in predictions else predictions
+    if "series_id" in graded:
+        graded = graded.drop_duplicates(["patient_id", "series_id"])
+    counts = graded.groupby("patient_id").size()
     if counts.nunique() < 2 or (groups is not None and SERIES_COUNT in groups):
         return groups
     column = counts.astype(str).astype(object).rename(SERIES_COUNT)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from voco2d.errors import UsageError
+from voco2d.evaluation.origin import ORIGINS, TRANSDUCTIVE, origin_path, read_origin
 from voco2d.evaluation.tables import read_label_table, read_predictions
 from voco2d.inference.report_comparison import comparison_section
 from voco2d.inference.report_montage import montage_section
@@ -67,21 +68,15 @@ def _out_of_fold_section(run: Path) -> Section:
     targets = read_targets(run) if (run / RUN_CONFIG).is_file() else RSNA_2023
     graded, truth = read_predictions(predictions, targets), read_label_table(labels, targets)
     section = scores_section(graded, truth, title=title, targets=targets)
-    return Section(section.title, (Paragraph(_origin(predictions.with_suffix(".json"))), *section.blocks))
+    return Section(section.title, (Paragraph(_origin(predictions)), *section.blocks))
 
 
-def _origin(sidecar: Path) -> str:
+def _origin(table: Path) -> str:
     """Say in words what the scores below may be compared with."""
-    try:
-        about = json.loads(sidecar.read_text(encoding="utf-8"))
-        transductive = about["transductive"]
-    except (OSError, ValueError, KeyError, TypeError):
+    origin = read_origin(table)
+    if not origin:
         return "Whether pretraining saw the patients graded here has not been recorded."
-    words = {
-        True: "Transductive: pretraining has seen patients that are graded here; never compare with a run that hasn't.",
-        False: "No patient graded here was seen in pretraining.",
-        None: "The checkpoint doesn't say which patients it has seen; those graded here may be among them.",
-    }
+    about = json.loads(origin_path(table).read_text(encoding="utf-8"))
     kept = {"last": "The last epoch is kept.", "loss": "The epoch of the lowest validation loss is kept."}
     best = "The epoch is chosen on the patients it is graded on, which makes the scores slightly too good."
-    return f"{words[transductive]} {kept.get(str(about.get('select')), best)}"
+    return f"{ORIGINS[origin[TRANSDUCTIVE]]} {kept.get(str(about.get('select')), best)}"
