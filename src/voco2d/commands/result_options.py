@@ -81,7 +81,9 @@ def ensemble(parser: argparse.ArgumentParser) -> None:
     targets(parser)
     out(parser, "folder for weights.json, oof_predictions.csv and, with --test, submission.csv")
     parser.add_argument("--folds", type=Path, metavar="CSV", help="patient_id and fold (default: five, stratified)")
-    parser.add_argument("--test", nargs="+", type=Path, metavar="PRED", help="predictions to blend, in the same order")
+    parser.add_argument(
+        "--test", nargs="+", type=Path, metavar="PRED", help="predictions to blend, in the same order, not calibrated"
+    )
     parser.add_argument("--sample", type=Path, metavar="CSV", help="sample submission that the submission must match")
     parser.add_argument("--scaling", choices=("none", "temperature", "classes"), default="none", help="of each target")
     parser.add_argument("--aggregate", choices=("max", "mean"), default="max", help="default %(default)s")

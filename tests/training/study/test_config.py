@@ -53,6 +53,15 @@ def test_words_and_the_small_version_change_the_file(tree: dict[str, Any], tmp_p
         read(tree, tmp_path, quick=True)
 
 
+def test_fine_tuning_may_begin_with_a_preset(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["finetune"] |= {"preset": "paper", "augment": {"cut_out": 1}}
+    finetune = read(tree, tmp_path).finetune
+    assert (finetune.augment.turn, finetune.augment.histogram, finetune.augment.noise) == (True, 0.5, 0.0)
+    assert (finetune.augment.cut_out, finetune.readout.crop, finetune.hidden) == (1, 32, 8)  # the file's own
+    with pytest.raises(ConfigError, match=r"finetune.preset: unknown preset 'papr'; presets: paper"):
+        read(tree, tmp_path, "finetune.preset=papr")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -10,6 +10,7 @@ from typing import Any
 from voco2d.config import Tree, from_tree, merge, override, read_tree
 from voco2d.errors import ConfigError
 from voco2d.evaluation.study_contests import check_claims
+from voco2d.training.finetune_args import PRESETS as FINETUNE_PRESETS
 from voco2d.training.pretrain_args import PRESETS, PretrainArgs
 from voco2d.training.study.args import Arm, StudyArgs, StudySettings
 
@@ -32,6 +33,7 @@ def read_study(source: str | Path, overrides: Sequence[str] = (), quick: bool = 
 
     Besides the keys of `StudySettings` it has `arms`, name → `{start: random | imagenet | PATH}` or `{preset: NAME}`
     with changes; `pretrain`, changes that all presets share; and `quick`, changes for a small version of the study.
+    `finetune` may name a `preset` of `voco2d finetune` besides its changes.
 
     Args:
         source: The file.
@@ -52,6 +54,7 @@ def read_study(source: str | Path, overrides: Sequence[str] = (), quick: bool = 
     arms, shared = _section(tree, "arms"), _section(tree, PRETRAIN)
     _refuse_unknown(tree)
     _refuse_decided("finetune", tree.get("finetune"), _DECIDED)
+    _start_from_preset(tree, str(source))
     _refuse_decided(PRETRAIN, shared, ("seed",))
     for name, arm in arms.items():
         _refuse_decided(f"arms.{name}", arm, ("seed",))
@@ -90,6 +93,19 @@ def _refuse_unknown(tree: Tree) -> None:
     unknown = next((str(key) for key in tree if key not in known), None)
     if unknown is not None:
         raise ConfigError(f"unknown key {unknown!r}; known keys: {', '.join([*known, 'arms', PRETRAIN, _QUICK])}")
+
+
+def _start_from_preset(tree: Tree, source: str) -> None:
+    """Put the preset that `finetune` names under what it says itself."""
+    own = tree.get("finetune")
+    if not isinstance(own, dict) or "preset" not in own:
+        return
+    preset = own.pop("preset")
+    if not isinstance(preset, str) or preset not in FINETUNE_PRESETS:
+        presets = ", ".join(FINETUNE_PRESETS)
+        raise ConfigError(f"{source}: finetune.preset: unknown preset {preset!r}; presets: {presets}")
+    tree["finetune"] = deepcopy(FINETUNE_PRESETS[preset])
+    merge(tree["finetune"], own)
 
 
 def _refuse_decided(section: str, tree: Any, keys: Iterable[str]) -> None:
