@@ -100,7 +100,8 @@ def _write_page(
     targets: TargetSet,
 ) -> None:
     # imported here because matplotlib takes seconds that plain scores don't need
-    from voco2d.inference.report import Paragraph, scores_section, write_report
+    from voco2d.inference.report import scores_section, write_report
+    from voco2d.inference.report_page import Paragraph
 
     section = scores_section(
         predictions,
