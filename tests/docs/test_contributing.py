@@ -51,6 +51,7 @@ def test_every_answer_is_tried_out_here() -> None:
         "A target",  # tests/test_targets.py
         "A metric",
         "An aggregator, or a pooling",
+        "Anything else",  # a table of rooms
     ]
 
 
