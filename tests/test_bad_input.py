@@ -440,14 +440,15 @@ def test_the_value_of_an_option_is_no_setting(run: Run, store: Path, tmp_path: P
         (("cohort", "NOWHERE", "--out", "RUN"), "no store there; make one with"),
         (("study", "--ablation", "NOWHERE", "--out", "RUN"), "no store there; make one with"),
         (("prepare", "NOWHERE", "--out", "RUN"), "missing; name an existing file or folder"),
-        (("predict", "NOWHERE", "--model", "NOWHERE", "--out", "RUN"), "no such file; give a run folder"),
+        (("predict", "NOWHERE", "--model", "NOWHERE", "--out", "RUN"), "missing; name an existing file or folder"),
+        (("predict", "HERE", "--model", "NOWHERE", "--out", "RUN"), "missing; name a run of voco2d finetune"),
         (("convert", "NOWHERE", "--out", "x.safetensors"), "no such file; give a run folder"),
         (("report", "NOWHERE"), "no run there"),
         (("evaluate", "NOWHERE", "--labels", "NOWHERE"), "no such file"),
     ],
 )
 def test_a_place_that_is_not_there_is_wrong_use(words: tuple[str, ...], told: str, tmp_path: Path, run: Run) -> None:
-    places = {"NOWHERE": tmp_path / "nowhere", "RUN": tmp_path / "run"}
+    places = {"NOWHERE": tmp_path / "nowhere", "HERE": tmp_path, "RUN": tmp_path / "run"}
     code, _, error = run(*(places.get(word, word) for word in words))
     assert (code, told in error, "nowhere" in error) == (2, True, True)
     assert not (tmp_path / "run").exists()

@@ -159,6 +159,7 @@ def test_a_pretraining_killed_within_its_first_checkpoint_starts_anew(
 def test_a_job_that_fails_costs_those_that_need_it_only(finished: Path, args: StudyArgs, tmp_path: Path) -> None:
     for name in ("cohort", "done"):
         shutil.copytree(finished / name, tmp_path / name)
+    (tmp_path / "nothing.safetensors").write_bytes(b"no weights")
     broken = replace(args, arms=(*args.arms, Arm("lost", str(tmp_path / "nothing.safetensors"))))
     marker_path(tmp_path, "finetune/random-labels0.5-seed0").unlink()
     with pytest.raises(Voco2dError, match=r"2 of 8 jobs failed, the first is finetune/lost-labels1-seed0: .*nothing"):
