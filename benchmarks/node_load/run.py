@@ -63,19 +63,42 @@ class Sink:
         return 0
 
 
-class Node:
+class Watched:
+    """A program of several processes whose memory is looked at until it ends."""
+
+    process: subprocess.Popen[Any]
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+
+    def watch(self) -> None:
+        """Begin to look, once the process is there; `peak_bytes` is the most that all held together."""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                process = psutil.Process(self.process.pid)
+                sizes = [one.memory_info().rss for one in (process, *process.children(recursive=True))]
+                self.peak_bytes = max(self.peak_bytes, sum(sizes))
+            except psutil.Error:
+                pass
+            time.sleep(0.1)
+
+
+class Node(Watched):
     """`voco2d listen` as a process that is killed and started again."""
 
     def __init__(self, work: Path, sink: Sink) -> None:
+        super().__init__()
         self._work, self.port = work, _free_port()
         self.spool = work / "spool"
         self._words = [sys.executable, "-m", "voco2d", "listen", "--model", work / "run", "--spool", self.spool]
         self._words += ["--port", self.port, "--gates", "off", "--quiet-seconds", "3", "--device", "cpu"]
         self._words += ["--send-to", f"SINK@127.0.0.1:{sink.port}"]
-        self.peak_bytes = 0
         self.starts = 0
         self.start()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self.watch()
 
     def start(self) -> None:
         """Start it and wait until it listens."""
@@ -116,16 +139,6 @@ class Node:
                 "UNION SELECT state, count(*) FROM outgoing GROUP BY state"
             )
         )
-
-    def _watch(self) -> None:
-        while True:
-            try:
-                process = psutil.Process(self.process.pid)
-                sizes = [one.memory_info().rss for one in (process, *process.children(recursive=True))]
-                self.peak_bytes = max(self.peak_bytes, sum(sizes))
-            except psutil.Error:
-                pass
-            time.sleep(0.1)
 
 
 def main() -> None:

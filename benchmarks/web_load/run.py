@@ -25,7 +25,7 @@ import httpx2
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "node_load"))
-from run import CORES, hardware, make_run, make_studies
+from run import CORES, Watched, hardware, make_run, make_studies
 from voco2d.version import VERSION
 
 HERE = Path(__file__).resolve().parent
@@ -33,14 +33,15 @@ TOKEN = "a-token-of-the-benchmark"
 PORT_WORDS = re.compile(rb"serving on (http://[^/]+)/")
 
 
-class Server:
+class Server(Watched):
     """`voco2d serve` as processes that are killed and started again, always on one port."""
 
     def __init__(self, work: Path) -> None:
-        self._work, self.starts, self.peak_bytes = work, 0, 0
+        super().__init__()
+        self._work, self.starts = work, 0
         self.address, self._port = "", "0"
         self.start()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self.watch()
 
     def start(self) -> None:
         """Start it and wait until it listens."""
@@ -78,16 +79,6 @@ class Server:
     def client(self) -> httpx2.Client:
         """Make a client that may ask it."""
         return httpx2.Client(base_url=self.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=120)
-
-    def _watch(self) -> None:
-        while True:
-            try:
-                process = psutil.Process(self.process.pid)
-                sizes = [one.memory_info().rss for one in (process, *process.children(recursive=True))]
-                self.peak_bytes = max(self.peak_bytes, sum(sizes))
-            except psutil.Error:
-                pass
-            time.sleep(0.1)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -160,27 +161,9 @@ class _Duel:
 
 def _rows(duel: _Duel) -> list[dict[str, Any]]:
     args, labels, targets = duel.args, duel.labels, duel.targets
-    found = compare(
-        labels,
-        duel.first,
-        duel.second,
-        args.metrics,
-        args.resamples,
-        args.seed,
-        permutations=args.permutations,
-        targets=targets,
-    )
-    drawn = compare(
-        labels,
-        duel.first,
-        duel.second,
-        args.metrics,
-        args.resamples,
-        args.seed,
-        permutations=1,
-        resample_seeds=True,
-        targets=targets,
-    )
+    ask = partial(compare, labels, duel.first, duel.second, args.metrics, args.resamples, args.seed, targets=targets)
+    found = ask(permutations=args.permutations)
+    drawn = ask(permutations=1, resample_seeds=True)
     before, after = (
         {entry.metric: entry.seeds for entry in estimate(labels, tables, args.metrics, 1, args.seed, targets=targets)}
         for tables in (duel.first, duel.second)
