@@ -55,7 +55,8 @@ def _decode_one(
         except ReadError as error:
             stack.rejections.append(Rejection(error.path, error.reason))
             continue
-        np.clip(pixels.hu, HU_FLOOR, _HIGHEST, out=pixels.hu)  # a fifth of the time of np.maximum
+        if pixels.hu.min() < HU_FLOOR:  # a twentieth of the time of clipping, and rarely so
+            np.clip(pixels.hu, HU_FLOOR, _HIGHEST, out=pixels.hu)  # a fifth of the time of np.maximum
         if kept is not None:
             unlike = not np.array_equal(pixels.hu, kept.hu)
             stack.duplicates += 1
