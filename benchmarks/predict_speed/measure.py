@@ -1,7 +1,6 @@
 """Compares grading with decoding, with the bare network, and with a script that loads the model for each study."""
 
 import argparse
-import gc
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ import torch
 from voco2d.inference.predictor import Predictor
 from voco2d.io.discover import discover
 from voco2d.io.readers import read_source
+from voco2d.memory import freeze_loaded
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ingest"))
 from series import write_series
@@ -76,7 +76,7 @@ def one_study(run: Path, package: Path, studies: list[Path]) -> dict[str, Any]:
         for name, path in (("torch", run), ("onnx", package))
     }
     session = onnxruntime.InferenceSession(str(next(package.glob("*.onnx"))), providers=["CPUExecutionProvider"])
-    gc.freeze()  # as the commands do once all is loaded
+    freeze_loaded()  # as the commands do
     seconds: dict[str, list[float]] = {}
     for study in studies:  # the first is not counted
         slices = read_out(engines["onnx"], study)
