@@ -2,19 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from voco2d.errors import ReadError
 from voco2d.inference.gates import GATES, find_far, find_in_header, find_unreadable
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import Finding
-from voco2d.io.body_part import read_body_part
-from voco2d.io.source import Source
 from voco2d.io.volume import Volume
 
 AXIAL = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
@@ -156,17 +151,11 @@ def test_a_header_only_remarks_and_is_not_repeated_where_it_is_free_text() -> No
     assert find_in_header("CHEST", [Finding("not_abdomen", "", refuses=True)]) == []
 
 
-def test_the_body_part_is_read_from_the_header(tmp_path: Path) -> None:
-    header = Dataset()
-    header.BodyPartExamined = "HEAD"
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    path = tmp_path / "1.dcm"
-    header.save_as(path, enforce_file_format=False)
-    assert read_body_part(Source("dicom", tmp_path, (path,))) == "HEAD"
-    path.write_bytes(path.read_bytes()[:20])
-    assert read_body_part(Source("dicom", tmp_path, (path,))) == ""
-    assert read_body_part(Source("nifti", path, (path,))) == ""
+def test_what_the_header_says_is_asked_however_a_volume_is_graded(mean_predictor: Callable[..., Predictor]) -> None:
+    study = mean_predictor(gates="flag").predict(replace(torso(), body_part="HEAD"))
+    assert "the header says HEAD" in [finding.text for finding in study.series[0].findings]
+    study = mean_predictor(gates="off").predict(replace(torso(), body_part="HEAD"))
+    assert study.series[0].findings == ()
 
 
 def test_every_finding_belongs_to_a_known_gate(mean_predictor: Callable[..., Predictor]) -> None:

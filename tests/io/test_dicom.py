@@ -256,6 +256,14 @@ def test_a_modality_in_small_letters_is_taken(tmp_path, patient):
     patient.check(volume)
 
 
+def test_the_body_part_is_that_of_the_middle_slice(tmp_path, patient):
+    files = patient.write_series(tmp_path / "a", patient.Spec(tags={"BodyPartExamined": "CHEST"}))
+    assert read(files, tmp_path)[0].body_part == "CHEST"
+    files[0].write_bytes(patient.write_series(tmp_path / "b", patient.Spec())[0].read_bytes())
+    assert read(files, tmp_path)[0].body_part == "CHEST"
+    assert read_volume(tmp_path / "b").body_part == ""
+
+
 def test_missing_rescale_is_noted(tmp_path, patient):
     tags = {"RescaleSlope": None, "RescaleIntercept": None}
     volume, _ = read(patient.write_series(tmp_path, patient.Spec(tags=tags)), tmp_path)

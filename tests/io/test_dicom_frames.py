@@ -29,7 +29,7 @@ def write_enhanced(path, patient, stacks=1, spec=None, slopes=(1, 2), rle=False,
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
     ds.SOPInstanceUID, ds.Modality, ds.PatientID = "1.2.3.4.5", "CT", "patient-7"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3", "1.2.3.4"
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    ds.ImageType, ds.BodyPartExamined = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], "ABDOMEN"
     ds.Rows, ds.Columns = spec.shape
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
@@ -65,7 +65,7 @@ def test_enhanced_ct_is_read_by_its_frames(tmp_path, patient, rle, sop_class):
     patient.check(volume, tolerance=1)  # odd values lose their last bit to the slope of 2
     assert volume.spacing_mm == (5.0, 2.0, 2.0)
     assert volume.notes == ("multiframe: enhanced CT",)
-    assert volume.patient_id == "patient-7"
+    assert (volume.patient_id, volume.body_part) == ("patient-7", "ABDOMEN")
 
 
 def test_stacks_of_one_file_are_volumes(tmp_path, patient):

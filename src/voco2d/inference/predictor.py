@@ -15,7 +15,6 @@ from voco2d.inference.result_table import prediction_table
 from voco2d.inference.results import GateMode, SeriesResult, StudyResult, group_studies
 from voco2d.inference.runtime import Models, load_models
 from voco2d.inference.series_grader import Look, SeriesGrader
-from voco2d.io.body_part import read_body_part
 from voco2d.io.discover import Rejection, Source, discover
 from voco2d.io.readers import ReadArgs, read_source, read_volume
 from voco2d.io.volume import Volume
@@ -208,8 +207,7 @@ class Predictor:
         except Exception as error:
             result = failed(error, known)
         else:
-            body_part = "" if self.gates == "off" else read_body_part(source)
-            result = self._safely(lambda: self._grader.grade(volume, body_part, look), known)
+            result = self._safely(lambda: self._grader.grade(volume, look), known)
             result = replace(result, seconds={"read": read_seconds, **result.seconds})
         if not result.patient_id:
             return [], [*rejected, Rejection(str(source.path), result.error)]

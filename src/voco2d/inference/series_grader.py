@@ -50,7 +50,7 @@ class SeriesGrader:
         """
         return self._read_out(volume, self.settings.preprocess)
 
-    def grade(self, volume: Volume, body_part: str = "", look: Look | None = None) -> SeriesResult:
+    def grade(self, volume: Volume, look: Look | None = None) -> SeriesResult:
         """Prepare, look, grade; all gates that look at pixels come before the networks, which cost most.
 
         A volume whose geometry is refused is prepared too, if it can be: that it shows a head says more than that it
@@ -58,7 +58,6 @@ class SeriesGrader:
 
         Args:
             volume: The series.
-            body_part: What its header names, see `voco2d.io.body_part`.
             look: Is shown what was seen of it, and the result without its times.
 
         Raises:
@@ -76,13 +75,13 @@ class SeriesGrader:
         except ReadError:
             if not refused:
                 raise
-            findings += find_in_header(body_part, findings)
+            findings += find_in_header(volume.body_part, findings)
             return replace(result, findings=ordered(findings), seconds=clock.seconds)
         clock.stop("prepare")
         if checks:
             is_axial = not any(finding.gate == "not_axial" for finding in findings)
             findings += find_in_body(volume, seen.prepared, args, is_axial=is_axial)
-            findings += find_in_header(body_part, findings)
+            findings += find_in_header(volume.body_part, findings)
         clock.stop("gates")
         result = replace(
             result,

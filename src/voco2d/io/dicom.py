@@ -187,4 +187,5 @@ def _assemble(
         notes=notes,
         instance_numbers=tuple(number for number in numbers if number is not None) if known else (),
         instance_uids=uids if as_stored and all(uids) else (),
+        body_part=used[len(used) // 2].body_part,
     )

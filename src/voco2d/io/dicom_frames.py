@@ -137,6 +137,7 @@ def _frame_header(dataset: FileDataset, path: Path, frame: int) -> SliceHeader |
         acquired=("" if content is None else text(content, "FrameAcquisitionDateTime"),),
         frame=frame,
         instance_uid=text(dataset, "SOPInstanceUID"),
+        body_part=text(dataset, "BodyPartExamined"),
     )
 
 

@@ -35,6 +35,7 @@ _SLICE_TAGS = (
     "ContentDate",
     "ContentTime",
     "ConvolutionKernel",
+    "BodyPartExamined",
     "SliceThickness",
     "KVP",
     "FilterType",
@@ -79,6 +80,7 @@ class SliceHeader:
         setting: What else it was made with: image type, slice thickness, tube voltage, filter.
         frame: Index from 0 of the frame in a multi-frame file, `None` in a file of one slice.
         instance_uid: SOP instance UID, empty where absent; all frames of a file have the same.
+        body_part: BodyPartExamined, empty where absent.
     """
 
     path: Path
@@ -98,6 +100,7 @@ class SliceHeader:
     setting: tuple[str, ...] = ()
     frame: int | None = None
     instance_uid: str = ""
+    body_part: str = ""
 
 
 def open_header(path: Path, tags: Sequence[str]) -> FileDataset:
@@ -173,6 +176,7 @@ def slice_header(header: Header, path: Path) -> SliceHeader:
             *(str(numbers(header, tag)) for tag in ("SliceThickness", "KVP")),
         ),
         instance_uid=text(header, "SOPInstanceUID"),
+        body_part=text(header, "BodyPartExamined"),
     )
 
 

@@ -24,6 +24,7 @@ _TAGS: Mapping[str, tuple[int, tuple[bytes, ...]]] = {
     "ContentTime": (0x00080033, (b"TM",)),
     "Modality": (0x00080060, (b"CS",)),
     "PatientID": (0x00100020, (b"LO",)),
+    "BodyPartExamined": (0x00180015, (b"CS",)),
     "SliceThickness": (0x00180050, (b"DS",)),
     "KVP": (0x00180060, (b"DS",)),
     "FilterType": (0x00181160, (b"SH",)),

@@ -54,6 +54,8 @@ class Volume:
         extent_mm: Distance of the first slice's centre from the last one's where slices stand unevenly, else `None`.
         instance_numbers: For each slice (Z) its DICOM instance number, or empty.
         instance_uids: For each slice (Z) the SOP instance UID of its file, or empty.
+        body_part: BodyPartExamined (0018,0015) of its middle slice, as stored, or empty. A hint only, since
+            technicians choose it from a list in a hurry.
     """
 
     hu: HuVolume
@@ -68,6 +70,7 @@ class Volume:
     instance_numbers: tuple[int, ...] = ()
     extent_mm: float | None = None
     instance_uids: tuple[str, ...] = ()
+    body_part: str = ""
 
     @property
     def coverage_mm(self) -> Millimetres3:

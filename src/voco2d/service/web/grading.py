@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from json import loads
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from voco2d.inference.gates import find_in_header, ordered
 from voco2d.inference.outcome import failure_reason
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.result_files import RunTimes, report_text
 from voco2d.inference.results import NOTICE, SeriesResult, group_studies
-from voco2d.io.body_part import read_body_part
 from voco2d.io.discover import discover
 from voco2d.io.readers import read_source
 from voco2d.io.source import Rejection, Source
@@ -110,18 +108,11 @@ def _grade_series(
         explained = Explained(predictor.predict(volume))
     else:
         explained = explain(predictor, volume, lambda: advance(0.6, "explaining"))
-    entry = _with_header(explained.study.series[0], source)
+    entry = explained.study.series[0]
     advance(0.8, "drawing")
     shown = _draw(volume, explained.evidence if entry.is_assessed else {}, out, len(found.volumes))
     found.volumes.append({**shown, "unexplained": explained.error if entry.is_assessed else ""})
     found.series.append(entry)
-
-
-def _with_header(entry: SeriesResult, source: Source) -> SeriesResult:
-    if entry.gates == "off" or entry.error:
-        return entry
-    remarks = find_in_header(read_body_part(source), entry.findings)
-    return replace(entry, findings=ordered((*entry.findings, *remarks)))
 
 
 def _draw(volume: Volume, evidence: Mapping[str, Evidence], out: Path, number: int) -> dict[str, Any]:
