@@ -20,6 +20,7 @@ from voco2d.inference.settings import ModelSettings, common_metadata
 from voco2d.models.checkpoint import Metadata, newest_weights
 from voco2d.models.classifier import CLASS_SHARES, Classifier, load_graded
 from voco2d.models.feature_distance import FeatureDistance
+from voco2d.models.fold_norms import fold_norms
 from voco2d.targets import TargetSet
 
 _PIECE_BYTES: Final = 2**20
@@ -61,7 +62,8 @@ class TorchRuntime:
         """Grade one volume, see `Runtime.logits`; the same slices give the same bytes on one machine."""
         volume = rearrange(torch.from_numpy(slices), "s c h w -> 1 s c h w").to(self._device)
         with self._autocast(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
-            pieces = volume.split(_SLICES_AT_ONCE if self._device.type == "cpu" else volume.shape[1], dim=1)
+            at_once = _SLICES_AT_ONCE if self._device.type == "cpu" else volume.shape[1]
+            pieces = torch.split(volume, at_once, dim=1)
             vectors = torch.cat([self.classifier.slice_features(piece) for piece in pieces], dim=1)  # (1, S, D)
             graded = self.classifier.grade_features(vectors)
         answer = {name: graded[name][0].float().cpu().numpy() for name in self.classifier.targets}
@@ -83,11 +85,15 @@ def load_models(paths: Sequence[Path], device: str, precision: str) -> Models:
     files = [file for path in paths for file in fold_files(path)]
     loaded = {file: load_graded(file) for file in dict.fromkeys(files)}
     shared = common_metadata({file: metadata for file, (_, metadata, _) in loaded.items()})
+    settings = ModelSettings.from_metadata(shared, paths[0])
+    if chosen.type == "cpu" and precision == "fp32":
+        readout = settings.readout
+        for classifier, _, _ in loaded.values():
+            fold_norms(classifier.backbone, (classifier.args.in_chans, readout.crop, readout.crop))
     runtimes = [
         TorchRuntime(classifier, chosen, precision, file.name, file_digest(file), distance)
         for file, (classifier, _, distance) in loaded.items()
     ]
-    settings = ModelSettings.from_metadata(shared, paths[0])
     shares = _class_shares([metadata for _, metadata, _ in loaded.values()], settings.targets)
     return Models(runtimes, settings, _stored_calibration(paths), shares)
 
