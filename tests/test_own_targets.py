@@ -137,3 +137,50 @@ def test_an_onnx_package_grades_the_same(trained: Path, folder: Path, tmp_path: 
     by_onnx = Predictor(package, gates="off", calibration=None)(volume)
     assert by_onnx == pytest.approx(by_torch, abs=1e-4)
     assert "RSNA" not in (package / "README.md").read_text()
+
+
+def test_an_ensemble_is_fitted_on_them(trained: Path, folder: Path, run: Run, tmp_path: Path) -> None:
+    worse = pd.read_csv(trained / "oof_predictions.csv")
+    for target in parse_targets(BLOCK).values():
+        worse[list(target.columns)] = 1 / len(target.columns)
+    worse.to_csv(tmp_path / "worse.csv", index=False)
+    words = ("--labels", folder / "labels.csv", "--targets", trained, "--out", tmp_path / "blend")
+    code, _, error = run("ensemble", trained / "oof_predictions.csv", tmp_path / "worse.csv", *words)
+    assert (code, error) == (0, "")
+    told = json.loads((tmp_path / "blend" / "weights.json").read_text())
+    assert set(BLOCK) <= set(told["weights"])
+    blended = pd.read_csv(tmp_path / "blend" / "oof_predictions.csv")
+    assert [name for name in blended.columns if name in COLUMNS] == list(COLUMNS)
+    assert "any_injury" not in blended.columns
+
+
+@pytest.mark.slow
+def test_a_study_compares_starts_by_them(folder: Path, run: Run, tmp_path: Path) -> None:
+    tree = {
+        "cohort": {"store": str(folder / "store"), "labels": str(folder / "labels.csv")},
+        "split": {"test": 0.4, "validation": 0.0},
+        "fractions": [1.0],
+        "seeds": [0],
+        "pretrain": {
+            "backbone": "test_resnet",
+            "init": "random",
+            "device": "cpu",
+            "steps": 1,
+            "batch_size": 2,
+            "schedule_steps": None,
+            "method": {"crop": 12, "slices": 2},
+        },
+        "arms": {"random": {"start": "random"}, "voco2d": {"preset": "voco2d", "method": {"hidden": 16}}},
+        "finetune": {key: CONFIG[key] for key in ("targets", "hidden", "device", "readout")} | {"epochs": 1},
+        "analysis": {"resamples": 10, "permutations": 19},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    out = tmp_path / "study"
+    code, _, error = run("study", "--config", tmp_path / "study.yaml", "--out", out)
+    assert code == 0, error
+    assert list(pd.read_csv(out / "predictions.csv.gz").columns) == ["arm", "fraction", "seed", "patient_id", *COLUMNS]
+    results = pd.read_csv(out / "results.csv")
+    assert "rsna" not in set(results["metric"])
+    assert results["value"].notna().all()
+    assert set(pd.read_csv(out / "significance.csv")["metric"]) <= set(results["metric"])
+    assert "RSNA" not in (out / "report.html").read_text()

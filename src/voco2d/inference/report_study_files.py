@@ -28,7 +28,7 @@ def read_study_predictions(out: Path, targets: TargetSet = RSNA_2023) -> pd.Data
     tables = []
     for file in files:
         try:
-            found = pd.read_csv(file, dtype={"patient_id": str, "seed": str, "arm": str})
+            found = pd.read_csv(file, dtype={"patient_id": str, "seed": str, "arm": str, "fraction": float})
             tables.append(check_study(found, str(file), targets))
         except (ValueError, OSError, EOFError) as error:
             raise LabelError(f"{file}: not a compressed CSV table; run the study's command again") from error
