@@ -114,3 +114,13 @@ def _best_score_of_one_row_for_all(start: pd.Series, labels: pd.DataFrame) -> fl
 
     best = minimize(score, np.log(start.to_numpy()), method="Powell", options={"maxiter": 4})
     return float(best.fun)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_target_that_nobody_has_a_label_of_has_no_score(tables):
+    predictions, labels = tables(6)
+    paired = pair(predictions, labels, "none")
+    parts = score_parts(replace(paired, truth={**paired.truth, "liver": np.full(6, -1)}))
+    assert np.isnan(parts["liver"])
+    assert np.isnan(parts["mean"])
+    assert parts["bowel"] == score_parts(paired)["bowel"]

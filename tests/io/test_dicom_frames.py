@@ -199,3 +199,14 @@ def test_copies_of_one_file_are_duplicates(tmp_path, patient):
 def shift(dataset, by):
     for frame in dataset.PerFrameFunctionalGroupsSequence:
         frame.PixelValueTransformationSequence[0].RescaleIntercept += by
+
+
+def test_frames_left_out_of_a_file_of_two_volumes_are_told_once(tmp_path, patient):
+    path = write_enhanced(tmp_path / "a.dcm", patient, stacks=2, spec=patient.Spec(slices=10))
+    change(path, lambda dataset: set_type(dataset, (0, 15), "LOCALIZER"))  # one of each volume
+    sources, _ = discover([path])
+    told = [read_source(source)[1] for source in sources]
+    assert [[entry.reason for entry in left_out] for left_out in told] == [
+        ["2 of 20 frames: localizer, not a slice of a volume"],
+        [],
+    ]
