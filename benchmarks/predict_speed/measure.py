@@ -21,6 +21,7 @@ import pydicom
 import torch
 
 from voco2d.inference.predictor import Predictor
+from voco2d.io.dicom_frames import kept_header
 from voco2d.io.discover import discover
 from voco2d.io.readers import read_source
 from voco2d.memory import freeze_loaded
@@ -72,8 +73,12 @@ def make_model(work: Path) -> tuple[Path, Path]:
 def one_study(run: Path, package: Path, studies: list[Path]) -> dict[str, Any]:
     """Time the parts of grading a series beside decoding it and beside the bare network, a new series each round."""
     engines = {
-        name: Predictor.load([path], gates="off", flips=(), device="cpu")
-        for name, path in (("torch", run), ("onnx", package))
+        name: Predictor.load([path], gates=gates, flips=(), device="cpu")
+        for name, path, gates in (
+            ("torch", run, "flag"),  # asks them all, and gives numbers of a series that is no patient
+            ("torch_no_gates", run, "off"),
+            ("onnx", package, "flag"),
+        )
     }
     session = onnxruntime.InferenceSession(str(next(package.glob("*.onnx"))), providers=["CPUExecutionProvider"])
     freeze_loaded()  # as the commands do
@@ -88,6 +93,7 @@ def one_study(run: Path, package: Path, studies: list[Path]) -> dict[str, Any]:
             results = []
             seconds.setdefault("memory_first", []).append(timed(touch_memory))
             seconds.setdefault("memory_again", []).append(timed(touch_memory))
+            kept_header.cache_clear()
             whole = timed(lambda e=engine, s=study, r=results: r.extend(grade(e, s)))
             model = results[0].seconds["model"]
             seconds.setdefault(f"{name}_model", []).append(model)
@@ -97,6 +103,7 @@ def one_study(run: Path, package: Path, studies: list[Path]) -> dict[str, Any]:
     counted = {name: values[1:] for name, values in seconds.items()}
     ratios = {
         "rest ÷ decoding, torch": ratio(counted["torch_rest"], counted["decode_pydicom"]),
+        "rest without gates ÷ decoding, torch": ratio(counted["torch_no_gates_rest"], counted["decode_pydicom"]),
         "rest ÷ decoding, ONNX Runtime": ratio(counted["onnx_rest"], counted["decode_pydicom"]),
         "rest ÷ decoding in two threads, torch": ratio(counted["torch_rest"], counted["decode_2_threads"]),
         "model by ONNX Runtime ÷ bare run": ratio(counted["onnx_model"], counted["bare_onnx"]),

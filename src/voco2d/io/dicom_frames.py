@@ -1,8 +1,10 @@
 """Reads the headers of the slices a DICOM file holds: one, or the frames of an enhanced CT file (PS3.3 A.38)."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """SOP classes Enhanced CT and Legacy Converted Enhanced CT Image Storage."""
 
 MAX_FRAMES = 20_000
+_SETTLED_NS = 2_000_000_000
+"""Of a file that changed a moment ago nothing is kept: its time of change is only told to some milliseconds."""
+
 _GEOMETRY = {
     "ImagePositionPatient": ("PlanePositionSequence", 3),
     "ImageOrientationPatient": ("PlaneOrientationSequence", 6),
@@ -38,8 +43,27 @@ def read_headers(path: Path) -> tuple[list[SliceHeader], list[Rejection]]:
         ReadError: As `slice_header`; when frames lack their functional groups (PS3.3 C.7.6.16); and when no frame is
             left.
     """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise ReadError(path, f"can't be opened ({error.strerror})") from error
+    if time.time_ns() - state.st_mtime_ns > _SETTLED_NS:
+        header = kept_header(path, (state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev))
+    else:
+        header = _single_header(path)
+    return _read_frames(path) if header is None else ([header], [])
+
+
+@lru_cache(maxsize=1024)
+def kept_header(path: Path, _state: tuple[int, ...]) -> SliceHeader | None:
+    """Keep the header of a file in this state for a while: a series is first found and then read, mostly at once."""
+    return _single_header(path)
+
+
+def _single_header(path: Path) -> SliceHeader | None:
+    """Read the header of a file of one slice; `None` for an enhanced file."""
     header = open_slice_header(path)
-    return _read_frames(path) if text(header, "SOPClassUID") in ENHANCED_CT else ([slice_header(header, path)], [])
+    return None if text(header, "SOPClassUID") in ENHANCED_CT else slice_header(header, path)
 
 
 def frame_rescale(dataset: Dataset, frame: int) -> tuple[float, float]:
