@@ -101,7 +101,7 @@ def test_extras_are_known(path: Path) -> None:
     (extras,) = [value.partition("=")[2] for name, value in instructions(path) if value.startswith("EXTRAS=")]
     coming = set() if "serve" in known else {"postgres", "serve"}
     assert set(extras.split(",")) - coming <= set(known)
-    assert {"dicom", "explain", "itk", "onnx"} <= set(extras.split(","))  # explain: the node's key images, the page's colours
+    assert {"dicom", "explain", "itk", "onnx"} <= set(extras.split(","))  # explain: key images and colours
 
 
 @each
