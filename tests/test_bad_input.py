@@ -388,8 +388,38 @@ def test_predicting_nothing_leaves_an_earlier_table(run: Run, finetuned: Path, t
     table.write_text("precious")
     code, _, error = run("predict", tmp_path / "empty", "--model", finetuned, "--out", table)
     assert code == 2
-    assert "no scan in" in error
+    assert "no file in" in error
     assert table.read_text() == "precious"
+
+
+def test_inputs_that_can_all_not_be_read_are_listed(run: Run, finetuned: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "scans"
+    inputs.mkdir()
+    (inputs / "DOE_JANE_19600101.dcm").write_bytes(bytes(128) + b"DICM and no more")
+    (inputs / "notes.txt").write_text("nothing")
+    table = tmp_path / "out" / "a.csv"
+    code, printed, error = run("predict", inputs, "--model", finetuned, "--out", table)
+    assert code == 1
+    assert f"2 files skipped, listed in {table.with_suffix('.quarantine.csv')}" in printed
+    assert "DOE" not in printed + error
+    listed = pd.read_csv(table.with_suffix(".quarantine.csv"))
+    assert [Path(path).name for path in listed["path"]] == ["DOE_JANE_19600101.dcm", "notes.txt"]
+    assert pd.read_csv(table).empty
+    other = tmp_path / "out" / "b.csv"
+    write_ct(tmp_path / "fine.nii.gz", 0)
+    assert run("predict", tmp_path / "fine.nii.gz", "--model", finetuned, "--gates", "off", "--out", other)[0] == 0
+    assert table.with_suffix(".quarantine.csv").is_file()
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(run: Run, finetuned: Path, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "file").write_text("")
+    for word in ("--out", "--explain"):
+        outputs = {"--out": tmp_path / "a.csv", word: tmp_path / "file" / "c.csv"}
+        words = [part for pair in outputs.items() for part in pair]
+        code, _, error = run("predict", tmp_path / "scans", "--model", finetuned, *words)
+        assert code == 2
+        assert "file is a file, not a folder" in error
 
 
 def test_a_prediction_table_does_not_go_into_a_store(run: Run, scans: Path, store: Path, finetuned: Path) -> None:

@@ -25,6 +25,17 @@ def test_content_and_name_reach_the_disk_in_that_order(tmp_path: Path, monkeypat
     assert (tmp_path / "a.bin").read_bytes() == b"new"
 
 
+def test_a_file_has_the_rights_of_the_umask_whoever_writes_it(tmp_path: Path) -> None:
+    def for_nobody_else(file: Path) -> None:
+        file.unlink()
+        file.touch(0o600)
+
+    usual = tmp_path / "usual"
+    usual.touch()
+    write_durably(tmp_path / "a.bin", for_nobody_else)
+    assert (tmp_path / "a.bin").stat().st_mode == usual.stat().st_mode
+
+
 def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"old")
 

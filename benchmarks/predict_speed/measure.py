@@ -16,10 +16,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pydicom
 import torch
 
+from voco2d.inference.onnx_runtime import import_onnxruntime
 from voco2d.inference.predictor import Predictor
 from voco2d.io.dicom_frames import kept_header
 from voco2d.io.discover import discover
@@ -80,7 +80,9 @@ def one_study(run: Path, package: Path, studies: list[Path]) -> dict[str, Any]:
             ("onnx", package, "flag"),
         )
     }
-    session = onnxruntime.InferenceSession(str(next(package.glob("*.onnx"))), providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(
+        str(next(package.glob("*.onnx"))), providers=["CPUExecutionProvider"]
+    )
     freeze_loaded()  # as the commands do
     seconds: dict[str, list[float]] = {}
     for study in studies:  # the first is not counted

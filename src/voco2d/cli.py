@@ -54,12 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _BROKEN_PIPE
     except KeyboardInterrupt as error:
         return _fail(options, "interrupted; the same command goes on where it was, see --help", 1, error)
+    except ModuleNotFoundError as error:  # as where an ONNX package is run without torch
+        return _fail(options, _lacks(error), 2, error)
     except OSError as error:
         return _fail(options, f"{error.filename or options.command}: {error.strerror or error}", 1, error)
     except Exception as error:  # whatever it is, a user gets one line; its words may hold identifiers
         advice = "a fault of voco2d: please report it with the traceback that --verbose shows"
         return _fail(options, f"unexpected {type(error).__name__}; {advice}", 1, error)
     return code
+
+
+def _lacks(error: ModuleNotFoundError) -> str:
+    package = (error.name or "a package").partition(".")[0]
+    return f"needs {package}, which is not installed; install voco2d with all that it depends on"
 
 
 def _finished(options: argparse.Namespace) -> int:

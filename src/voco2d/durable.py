@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from stat import S_IMODE
 
 
 def write_durably(path: Path, write: Callable[[Path], object]) -> None:
@@ -18,7 +19,10 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        rights = S_IMODE(temporary.stat().st_mode)  # as the umask leaves them, to which not every writer keeps
         write(temporary)
+        temporary.chmod(rights)
         to_disk(temporary)
         temporary.replace(path)
     finally:

@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -36,6 +37,13 @@ class Payload:
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Path.touch, (self.target,))
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.safetensors").write_bytes(save({"a": torch.ones(2)}))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(CheckpointError, match="this user may not read it"):
+        read_state(tmp_path / "c.safetensors")
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:

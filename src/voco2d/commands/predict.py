@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from voco2d.commands.tables import refuse_folder, write_table, write_text
+from voco2d.commands.tables import refuse_folder, refuse_unwritable, write_table, write_text
 from voco2d.errors import UsageError
 from voco2d.inference.predictor import STORED, Predictor
 from voco2d.inference.result_files import RunTimes, hashed_id, report_text, results_text
@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> int:
     """Grade what can be read and count the rest; 1 where nothing could be graded.
 
     Raises:
-        UsageError: Options don't go together, the output is of the wrong kind or lies in a store, the inputs hold no
-            scan at all, or the folder of masks is missing or of no use to the model.
+        UsageError: Options don't go together, the output is of the wrong kind, lies in a store or can't be written, the
+            inputs hold no file at all, or the folder of masks is missing or of no use to the model.
     """
     if options.watch is None:
         return _predict(options)
@@ -57,7 +57,9 @@ def _predict(options: argparse.Namespace) -> int:
     refuse_folder(options.out)
     results, report = _beside(options.out)
     if (options.out.parent / "store.json").is_file():
-        raise UsageError(f"{options.out}: lies in a store, whose quarantine.csv it would replace; choose another --out")
+        raise UsageError(f"{options.out}: lies in a store, whose files it could replace; choose another --out")
+    for folder in (options.out.parent, *([] if options.explain is None else [options.explain])):
+        refuse_unwritable(folder)
     started = RunTimes.now()
     begun = time.monotonic()
     predictor = _load(options)
@@ -65,10 +67,9 @@ def _predict(options: argparse.Namespace) -> int:
     freeze_loaded()
     loading_s = time.monotonic() - begun
     studies, rejections = predictor.predict_studies(options.inputs, None if pages is None else pages.look)
-    if not studies:
-        reason = f"; {rejections[0].path}: {rejections[0].reason}" if rejections else ""
+    if not studies and not rejections:
         inputs = ", ".join(str(path) for path in options.inputs)
-        raise UsageError(f"no scan in {inputs}{reason}; give DICOM folders, NIfTI, NRRD, MetaImage or NumPy files")
+        raise UsageError(f"no file in {inputs}; give DICOM folders, NIfTI, NRRD, MetaImage or NumPy files")
     table = prediction_table(studies, predictor.targets)
     write_table(options.out, table)
     write_text(results, results_text(studies))
@@ -76,7 +77,7 @@ def _predict(options: argparse.Namespace) -> int:
         _write_pages(options.explain, pages, studies)
     times = RunTimes(started, RunTimes.now(), loading_s)
     write_text(report, report_text(predictor, studies, rejections, times))
-    quarantine = options.out.parent / "quarantine.csv"
+    quarantine = options.out.with_suffix(".quarantine.csv")
     _write_quarantine(quarantine, rejections)
     assessed = int((table["status"] == "assessed").sum())
     skipped = f", {len(rejections)} files skipped, listed in {quarantine}" if rejections else ""
@@ -107,17 +108,15 @@ def _pages(folder: Path | None, predictor: Predictor) -> "StudyPages | None":
     """Prepare to explain, where that is asked for.
 
     Raises:
-        UsageError: A package that pages need is not installed, or the folder for pages is a file.
+        UsageError: A package that pages need is not installed.
     """
     if folder is None:
         return None
-    if folder.is_file():
-        raise UsageError(f"{folder} is a file; --explain names a folder for pages")
     try:
         from voco2d.inference.explain.explanation import NO_MAPS
         from voco2d.inference.explain.study_pages import StudyPages
     except ModuleNotFoundError as error:  # an ONNX package is run where voco2d's own dependencies are left out
-        raise UsageError(f"--explain needs {error.name}, which is not installed; pip install voco2d") from error
+        raise UsageError(f"--explain needs {error.name}, which is not installed; pip install {error.name}") from error
     pages = StudyPages(predictor)
     if not pages.gives_maps:
         print(f"key slices only: {NO_MAPS}")

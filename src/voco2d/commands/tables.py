@@ -37,6 +37,19 @@ def refuse_folder(path: Path | None) -> None:
         raise UsageError(f"{path} is a folder; name a file")
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Say at once, and not after hours of work, that nothing can be written into a folder, which may be made yet.
+
+    Raises:
+        UsageError: It is a file or lies below one, or this user may not write there.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file, not a folder; name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder}: nothing can be written into {there}; name another, or change its rights")
+
+
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV so that readers see the old file or the new one, never half of it."""
     write_text(path, table.to_csv(index=False))

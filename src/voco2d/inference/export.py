@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from safetensors.numpy import save_file
 
+from voco2d.durable import write_durably
 from voco2d.errors import CheckpointError, UsageError
 from voco2d.inference import onnx_package as package
 from voco2d.inference.onnx_graph import OPSET, EnsembleGraph, fold_outputs, write_graph
@@ -140,7 +141,7 @@ def _write_rest(run: _Run, folder: Path, parity: Parity, licence: str) -> None:
         for name, array in distance.arrays().items()
     }
     if arrays:
-        save_file(arrays, folder / package.DISTANCE_NAME)
+        write_durably(folder / package.DISTANCE_NAME, lambda file: save_file(arrays, file))
     calibration = run.files[0].parent / package.CALIBRATION_NAME
     if calibration.is_file():
         shutil.copyfile(calibration, folder / package.CALIBRATION_NAME)

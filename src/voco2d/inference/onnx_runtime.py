@@ -1,5 +1,6 @@
 """Runs the networks of a package of `voco2d export` by ONNX Runtime; knows no torch."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -94,6 +95,16 @@ def load_models(paths: Sequence[Path], device: str, precision: str) -> Models:
     return Models(runtimes, ModelSettings.from_metadata(shared, paths[0]), calibration)
 
 
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime and have it keep to itself what it would tell its makers of this machine and of errors.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
+    return require("onnxruntime", "onnx", "running an ONNX package")
+
+
 def open_session(model: Path, device: str = "cpu") -> Any:
     """Load an ONNX file.
 
@@ -106,7 +117,7 @@ def open_session(model: Path, device: str = "cpu") -> Any:
         ConfigError: The device is unknown or not there.
         CheckpointError: The file is damaged.
     """
-    onnxruntime = _onnxruntime()
+    onnxruntime = import_onnxruntime()
     providers = _providers(device, onnxruntime.get_available_providers())
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = _ERRORS_ONLY
@@ -138,10 +149,6 @@ def _distances(package: OnnxPackage) -> list[FeatureDistance | None]:
 def _of_fold(arrays: Mapping[str, Any], index: int) -> dict[str, Any]:
     prefix = f"fold_{index}."
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _onnxruntime() -> Any:
-    return require("onnxruntime", "onnx", "running an ONNX package")
 
 
 def _providers(device: str, available: Sequence[str]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -59,10 +60,12 @@ def is_safetensors(path: Path) -> bool:
     """Tell whether a file is, or claims to be, safetensors.
 
     Raises:
-        CheckpointError: There is no such file.
+        CheckpointError: There is no such file, or it may not be read.
     """
     if not path.is_file():
         raise MissingCheckpointError(f"{path}: no such file; give a run folder, *.safetensors, *.pt or *.pth")
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f"{path}: this user may not read it; change its owner or rights")
     if path.suffix == ".safetensors":
         return True
     with path.open("rb") as file:

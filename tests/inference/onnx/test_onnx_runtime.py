@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from voco2d import Predictor
 from voco2d.errors import CheckpointError, ConfigError, UsageError
 from voco2d.inference.export import Export
 from voco2d.inference.onnx_package import PackagedFold, write_sums
-from voco2d.inference.onnx_runtime import OnnxRuntime, SharedSession
+from voco2d.inference.onnx_runtime import OnnxRuntime, SharedSession, import_onnxruntime
 from voco2d.inference.runtime import FEATURES, Runtime, load_models
 from voco2d.targets import CLASS_COLUMNS, TARGETS
 
@@ -141,6 +142,15 @@ def test_a_graph_that_is_none_is_told(exported: Export, tmp_path: Path) -> None:
     write_sums(other)
     with pytest.raises(CheckpointError, match=r"feature_distance\.safetensors: damaged"):
         load_models([other], "cpu", "fp32")
+
+
+def test_onnx_runtime_is_told_to_report_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    import_onnxruntime()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")  # who wants it so
+    import_onnxruntime()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "0"
 
 
 def test_without_onnx_runtime_the_extra_is_named(exported: Export, monkeypatch: pytest.MonkeyPatch) -> None:

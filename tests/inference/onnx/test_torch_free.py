@@ -109,6 +109,13 @@ def test_a_run_says_what_is_missing(onnx_run: Path, scan: Path, tmp_path: Path) 
     assert re.search("needs torch, which is not installed; where it is, voco2d export RUN --out FOLDER", error)
 
 
+def test_commands_that_need_torch_say_so(scans: Path, tmp_path: Path) -> None:
+    code, _, error = run_without_torch("finetune", scans, "--labels", "l.csv", "--init", "random", "--out", tmp_path)
+    assert code == 2
+    assert re.search("needs (torch|timm|lightning_fabric), which is not installed; install voco2d with all", error)
+    assert "fault" not in error
+
+
 def test_the_requirements_are_pinned_and_free_of_torch(exported: Export) -> None:
     text = (exported.path / "requirements.txt").read_text()
     assert text == requirements_text()
