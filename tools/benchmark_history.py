@@ -167,15 +167,25 @@ def write_history(rows: Sequence[Row]) -> None:
 
 
 def committed() -> Iterator[Row]:
-    """Yield every figure of every commit that changed its file, where the file had it by then."""
-    for figure in FIGURES:
-        path = f"benchmarks/{figure.benchmark}/{figure.file}"
-        for line in _git("log", "--no-merges", "--format=%h %aI", "--abbrev=7", "--", path).splitlines():
+    """Yield every figure of every commit that measured its file's figures anew, where the file had it by then.
+
+    A commit that leaves all of them as they were (it renamed a key, say) measured nothing.
+    """
+    files = dict.fromkeys((figure.benchmark, figure.file) for figure in FIGURES)
+    for benchmark, file in files:
+        figures = [figure for figure in FIGURES if (figure.benchmark, figure.file) == (benchmark, file)]
+        path = f"benchmarks/{benchmark}/{file}"
+        before: list[float] = []
+        for line in _git("log", "--reverse", "--no-merges", "--format=%h %aI", "--abbrev=7", "--", path).splitlines():
             commit, date = line.split()
             tree = json.loads(_git("show", f"{commit}:{path}"))
-            value = value_of(tree, figure.keys)
-            if value is not None:
-                yield Row(date[:16], commit, figure.benchmark, figure.name, shown(value), figure.unit, _machine(tree))
+            known = [(figure, value) for figure in figures if (value := value_of(tree, figure.keys)) is not None]
+            values = [value for _, value in known]
+            if values == before:
+                continue
+            before = values
+            for figure, value in known:
+                yield Row(date[:16], commit, benchmark, figure.name, shown(value), figure.unit, _machine(tree))
 
 
 def current() -> Iterator[tuple[Figure, str]]:

@@ -1,6 +1,7 @@
 """The page of benchmarks says what the table says, and the table what the benchmarks say."""
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -32,6 +33,19 @@ def test_the_newest_rows_are_what_the_benchmarks_say_now() -> None:
     newest = {(row.benchmark, row.figure): row.value for row in ROWS}
     now = {(figure.benchmark, figure.name): value for figure, value in history.current()}
     assert newest == now, f"commit the new result, then run {REMEDY} --append"
+
+
+def test_a_commit_that_leaves_all_figures_as_they_were_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = {"a": {"ratio": 2.0}, "b": {"ratio": 2.0, "renamed": 1}, "c": {"ratio": 3.0}, "d": {"ratio": 2.0}}
+
+    def git(*words: str) -> str:
+        if words[0] == "log":
+            return "".join(f"{name} 2026-01-0{day}T00:00:00\n" for day, name in enumerate(commits, 1))
+        return json.dumps(commits[words[1].partition(":")[0]])
+
+    monkeypatch.setattr(history, "_git", git)
+    monkeypatch.setattr(history, "FIGURES", (history.Figure("some", "ratio", "r.json", ("ratio",)),))
+    assert [(row.commit, row.value) for row in history.committed()] == [("a", "2"), ("c", "3"), ("d", "2")]
 
 
 def test_the_table_is_in_the_order_of_time_and_tells_change() -> None:

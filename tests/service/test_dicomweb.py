@@ -71,7 +71,9 @@ def test_a_study_is_found_fetched_graded_and_its_report_stored(archive, make_run
 def test_a_wrong_password_is_told_without_it_and_reports_wait(archive, spool, tmp_path):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login voco2d password wrong\n")
     url = f"{archive.web}/dicom-web"
-    with pytest.raises(UsageError, match="the query failed") as caught:
+    with pytest.raises(
+        UsageError, match=r"the query failed \(HTTP status 401; user and password belong into"
+    ) as caught:
         fetch_studies(url, {}, spool, Audit(tmp_path / "audit.jsonl"), NodeArgs())
     assert "wrong" not in str(caught.value)
     spool.ledger.image("a")

@@ -75,4 +75,6 @@ def test_a_query_by_what_is_no_keyword_is_wrong_use_before_anything_is_fetched(t
     words = ["listen", "--model", "run", "--spool", str(tmp_path / "spool"), "--fetch-from", "http://127.0.0.1:9"]
     assert main([*words, "--query", "Studydat=20260101-"]) == 2
     assert "Studydat is no DICOM keyword" in capsys.readouterr().err
+    assert main(words) == 2
+    assert "say which studies with --query" in capsys.readouterr().err
     assert not (tmp_path / "spool").exists()

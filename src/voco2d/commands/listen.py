@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
     )
     _quiet()
     filters = dict(_filter(text) for text in options.query)
+    if options.fetch_from is not None and not filters:  # the whole archive is seldom meant
+        raise UsageError("--fetch-from: say which studies with --query KEYWORD=VALUE, for example StudyDate=20260101-")
     spool = Spool(options.spool, int(args.most_gb * 1e9))
     begin = partial(load, options.model, grading_options(options), options.explain, args.pdf)
     try:

@@ -53,7 +53,7 @@ def listen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="end when nothing is left to answer and to send")
     parser.add_argument("--fetch-from", metavar="URL", help="fetch from a DICOMweb service in place of listening")
     parser.add_argument(
-        "--query", action="append", default=[], metavar="KEYWORD=VALUE", help="with --fetch-from: which studies"
+        "--query", action="append", default=[], metavar="KEYWORD=VALUE", help="with --fetch-from: which studies; needed"
     )
 
 

@@ -15,7 +15,11 @@ def pretrain(parser: argparse.ArgumentParser) -> None:
         metavar="PRESET|FILE",
         help="voco2d (default), paper-v2, paper-v1, simclr, byol, dino, simmim, or a YAML file",
     )
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --out; give --hold-out, --exclude, or --cohort and --fold again",
+    )
     parser.add_argument(
         "--exclude", type=Path, metavar="CSV", help="table whose patient_id column must never be pretrained on"
     )

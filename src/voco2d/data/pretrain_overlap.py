@@ -60,7 +60,11 @@ def refuse_overlap(folds: pd.Series, digests: Iterable[str], validated: Sequence
     total = sum(hit.values())
     by_fold = ", ".join(f"{count} of fold {fold}" for fold, count in hit.items())
     free = [str(fold) for fold, count in counts.items() if not count]
-    instead = f"validate on fold {' or '.join(free)} alone (--fold), " if free else ""
+    instead = (
+        f"validate on fold {' or '.join(free)} alone (--fold with --cohort; without, run_folds=1 does fold 0), "
+        if free
+        else ""
+    )
     raise LabelError(
         f"{source}: pretraining sees {total} patients that are validated on ({by_fold}), so scores would be too good; "
         f"{instead}or pretrain with `--cohort DIR --fold K`, which keeps the patients of fold K out"

@@ -61,7 +61,7 @@ def fetch_studies(url: str, filters: dict[str, str], spool: Spool, audit: Audit,
         answers = [Dataset.from_json(study) for study in found]
         uids = [str(study.StudyInstanceUID) for study in answers]
     except Exception as error:  # the client raises whatever its network library does; words may hold identifiers
-        raise UsageError(f"{url}: the query failed ({type(error).__name__}); is it the root of a service?") from error
+        raise UsageError(f"{url}: the query failed ({_cause(error)})") from error
     if len(uids) > _MOST_STUDIES:
         raise UsageError(f"{url}: more than {_MOST_STUDIES} studies; narrow the query")
     for keyword, wanted in filters.items():  # servers pass over what they don't know, and answer with everything
@@ -78,6 +78,16 @@ def fetch_studies(url: str, filters: dict[str, str], spool: Spool, audit: Audit,
         images += count
         broken += bool(reason)
     return Fetched(studies, images, broken)
+
+
+def _cause(error: Exception) -> str:
+    """Say what went wrong, and where to look; the words of the error itself may hold identifiers."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return f"HTTP status {status}; user and password belong into ~/.netrc"
+    if status is not None:
+        return f"HTTP status {status}; is it the root of a service?"
+    return f"{type(error).__name__}; does a service answer there?"
 
 
 def contradicts(study: Dataset, keyword: str, wanted: str) -> bool:
