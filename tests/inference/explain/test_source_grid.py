@@ -7,6 +7,7 @@ import pytest
 
 from voco2d.inference.explain.explain_study import explain_study
 from voco2d.inference.explain.explainer import Explainer
+from voco2d.inference.explain.overlay import key_slice_picture, overlay
 from voco2d.inference.explain.source_grid import SourceGrid, cell_weights
 from voco2d.io.orientation import swap_lps_ras
 from voco2d.preprocessing.preprocess import PreprocessArgs, prepare_volume
@@ -63,6 +64,23 @@ def _check(volume, mark_lps, predictor):
     curve = told.source_curve("liver")
     assert abs(np.nanargmax(curve) - key.source.index) <= 1
     assert not told.source_overlay("liver", 2).any()
+
+
+def test_a_key_slice_is_coloured_as_the_volume_is(marked_scan, bright_predictor):
+    volume = marked_scan()
+    (series,) = explain_study(bright_predictor(), volume).series
+    told = series.explanation
+    liver = told.targets["liver"]
+    key = liver.key_slices[0]
+    alone = overlay(volume.hu[key.source.index], None)
+    picture = key_slice_picture(volume, told, "liver", key)
+    np.testing.assert_array_equal(
+        picture, overlay(volume.hu[key.source.index], told.source_overlay("liver", key.source.index))
+    )
+    assert (picture != alone).any()
+    against = {method: -np.abs(curve) for method, curve in liver.curves.items()}  # nothing speaks for an injury
+    told = replace(told, targets={**told.targets, "liver": replace(liver, curves=against)})
+    np.testing.assert_array_equal(key_slice_picture(volume, told, "liver", key), alone)
 
 
 @pytest.mark.parametrize("name", PREPARED)

@@ -46,7 +46,7 @@ def overlay(hu: Num[np.ndarray, "H W"], heat: Float32[np.ndarray, "H W"] | None)
 def key_slice_picture(
     volume: Volume, explanation: SeriesExplanation, target: str, key: KeySlice
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Draw a key slice with the target's activation over it, where there is one, on the pixels of the scan.
+    """Draw a key slice with the target's weighted activation over it, as `heat_image` has it, on the scan's pixels.
 
     Args:
         volume: The scan that was explained.
@@ -54,7 +54,7 @@ def key_slice_picture(
         target: Name of the target.
         key: One of its key slices.
     """
-    heat = explanation.source_heat(target, key.slice) if explanation.has_maps else None
+    heat = explanation.source_overlay(target, key.source.index) if explanation.has_maps else None
     return overlay(np.asarray(volume.hu[key.source.index]), heat)
 
 

@@ -21,7 +21,7 @@ class Viewer {
   async showOverlay(buffer, opacity) {
     this.hideOverlay();
     const overlay = await niivue.NVImage.loadFromUrl({
-      url: "overlay.nii.gz", name: "overlay.nii.gz", buffer, colormap: "warm", opacity, cal_min: 38, cal_max: 255,
+      url: "overlay.nii.gz", name: "overlay.nii.gz", buffer, colormap: "inferno", opacity, cal_min: 38, cal_max: 255,
     });
     overlay.colorbarVisible = false;
     this.nv.addVolume(overlay);
