@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from voco2d.errors import UsageError
 from voco2d.evaluation.calibration import BINS, bin_of_probability
-from voco2d.evaluation.metrics import CLASS_METRICS, averaged_classes, decide, decision_values, graded_classes
+from voco2d.evaluation.metrics import CLASS_METRICS, averaged_classes, decide, decision_draws, graded_classes
 from voco2d.evaluation.ordinal import ORDINAL_METRICS, ordinal_values
 from voco2d.evaluation.pairing import Paired
 from voco2d.evaluation.ranking import weighted_average_precision, weighted_roc_auc
@@ -107,8 +107,7 @@ def _part_values(
     if part.kind in _RANKINGS:
         return {part: _RANKINGS[part.kind](positive, probabilities[:, part.grade], times)}
     called = decide(probabilities, paired.targets.scored[name]) == part.grade
-    hits, occurring, chosen = np.stack([positive & called, positive, called]).astype(np.float64) @ times
-    counted = decision_values(hits, occurring, chosen, times.sum(axis=0) - occurring)
+    counted = decision_draws(positive, called, times)
     return {Part(kind, name, part.grade): value for kind, value in counted.items()}
 
 

@@ -129,3 +129,17 @@ def decision_values(hits: Values, positive: Values, called: Values, negative: Va
         "specificity": np.where(negative > 0, 1.0, np.nan) * (negative - called + hits) / np.maximum(negative, 1),
         "f1": occurs * 2 * hits / np.maximum(called + positive, 1),
     }
+
+
+def decision_draws(
+    positive: Bool[np.ndarray, " n"], called: Bool[np.ndarray, " n"], times: Float[np.ndarray, "n draws"]
+) -> dict[str, Values]:
+    """Compute `decision_values` of rows that count several times, for many countings at once.
+
+    Args:
+        positive: Rows of the class.
+        called: Rows that were called so.
+        times: How often each row counts in each draw.
+    """
+    hits, occurring, chosen = np.stack([positive & called, positive, called]).astype(np.float64) @ times
+    return decision_values(hits, occurring, chosen, times.sum(axis=0) - occurring)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from voco2d.errors import LabelError, UsageError
-from voco2d.evaluation.metrics import ClassValues, decide, decision_values
+from voco2d.evaluation.metrics import ClassValues, decide, decision_draws
 from voco2d.evaluation.ordinal import ordinal_values
 from voco2d.evaluation.pairing import Paired
 from voco2d.evaluation.ranking import weighted_average_precision, weighted_roc_auc
@@ -117,15 +117,13 @@ def _class_values(paired: Paired, draws: Float[np.ndarray, "N draws"]) -> ClassV
     for name, target in paired.targets.scored.items():
         probabilities, truth = paired.labelled(name)
         called, times = decide(probabilities, target), paired.counted(name, draws)
-        rows = times.sum(axis=0)
         values[name] = {}
         for index, grade in enumerate(target.classes):
             positive, chosen, score = truth == index, called == index, probabilities[:, index]
-            hits, occurring, called_so = np.stack([positive & chosen, positive, chosen]).astype(np.float64) @ times
             values[name][grade] = {
                 "average_precision": weighted_average_precision(positive, score, times),
                 "roc_auc": weighted_roc_auc(positive, score, times),
-                **decision_values(hits, occurring, called_so, rows - occurring),
+                **decision_draws(positive, chosen, times),
             }
     return values
 
