@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from highdicom.sr import srread
 from pydicom import dcmread
+from pydicom.config import disable_value_validation
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from voco2d.inference.explain.explain_study import explain_study
@@ -123,6 +124,42 @@ def test_slices_that_no_image_stands_for_are_left_out(marked_study, bright_predi
     found = find_key_slices(series, others)
     assert len(found) < len(find_key_slices(series, whole))
     assert marked_study[1] not in {entry.instance for entry in found}
+
+
+@pytest.fixture
+def odd_study(marked_study, tmp_path):
+    """Copy the study with headers that are odd in ways that libraries quote."""
+    for path in marked_study[0].iterdir():
+        dataset = dcmread(path)
+        with disable_value_validation():
+            dataset.PatientName = "MEIER"
+            dataset.PatientID = "MEIER" * 20
+            dataset.AccessionNumber = "MEIER" * 5
+            dataset.PatientBirthDate = "MEIER"
+            dataset.PatientSex = "weiblich"
+            dataset.save_as(tmp_path / path.name)
+    return tmp_path
+
+
+def test_odd_headers_are_answered_and_told_nowhere(odd_study, bright_predictor, caplog, recwarn):
+    predictor = bright_predictor()
+    written = answer(predictor, odd_study, 1, pdf=True, explainer=Explainer(predictor))
+    assert {REPORT_NAME, "key01.dcm", "page.dcm"} <= set(written)
+    assert "MEIER" not in caplog.text + "".join(str(warning.message) for warning in recwarn)
+
+
+@pytest.mark.parametrize("broken", ["key_image", "result_page"])
+def test_a_picture_or_page_that_fails_is_left_out_alone(marked_study, bright_predictor, monkeypatch, caplog, broken):
+    def fail(*_):
+        raise ValueError("MEIER")
+
+    monkeypatch.setattr(f"voco2d.service.answer.{broken}", fail)
+    predictor = bright_predictor()
+    written = answer(predictor, marked_study[0], 1, pdf=True, explainer=Explainer(predictor))
+    assert {RESULT_NAME, REPORT_NAME, EXPLANATION_NAME} <= set(written)
+    assert (("key01.dcm" in written), ("page.dcm" in written)) == (broken != "key_image", broken != "result_page")
+    assert "is left out" in caplog.text
+    assert "MEIER" not in caplog.text
 
 
 @pytest.mark.integration

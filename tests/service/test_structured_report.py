@@ -11,7 +11,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from voco2d.inference.results import NOTICE, SeriesResult, StudyResult
 from voco2d.service.answer import to_bytes
-from voco2d.service.key_image import encapsulated_pdf, key_images
+from voco2d.service.key_image import encapsulated_pdf, key_image
 from voco2d.service.result_page import Origin, _foot, result_page
 from voco2d.service.structured_report import structured_report
 from voco2d.service.study_files import KeySlice, read_headers
@@ -94,7 +94,7 @@ def test_a_key_image_shows_the_picture_in_the_study(files):
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, format="PNG")
     chosen = str(files.headers[0].SOPInstanceUID)
-    (image,) = key_images(files, [KeySlice("liver", chosen, png.getvalue()), KeySlice("liver", chosen)], RSNA_2023)
+    image = key_image(files, KeySlice("liver", chosen, png.getvalue()), 1, RSNA_2023)
     back = dcmread(io.BytesIO(to_bytes(image)))
     np.testing.assert_array_equal(back.pixel_array, pixels)
     assert back.StudyInstanceUID == files.study_uid
@@ -123,7 +123,7 @@ def test_words_of_objects_fit_what_is_graded(files, rsna):
     targets = RSNA_2023 if rsna else parse_targets({"Mass": {"kind": "binary", "classes": ["absent", "present"]}})
     png = io.BytesIO()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(png, format="PNG")
-    (image,) = key_images(files, [KeySlice("Mass", str(files.headers[0].SOPInstanceUID), png.getvalue())], targets)
+    image = key_image(files, KeySlice("Mass", str(files.headers[0].SOPInstanceUID), png.getvalue()), 1, targets)
     page = encapsulated_pdf(files, b"%PDF", ("20260101", "120000"), targets)
     assert ("injury" in image.ImageComments) == rsna
     assert ("trauma" in page.DocumentTitle) == rsna
@@ -140,7 +140,7 @@ def test_dciodvfy_finds_no_error_in_anything_that_is_sent(make_result, files, tm
         "assessed": structured_report(make_result(), files, slices, ["ab" * 32]),
         "one network": structured_report(make_result(folds=1), files, [], ["ab" * 32]),
         "refused": structured_report(make_result(refused="not_abdomen"), files, [], []),
-        "key": next(iter(key_images(files, slices, RSNA_2023))),
+        "key": key_image(files, slices[0], 1, RSNA_2023),
         "page": encapsulated_pdf(files, result_page(make_result()), ("20260101", "120000"), RSNA_2023),
     }
     for name, dataset in objects.items():

@@ -15,6 +15,7 @@ from pydicom.sr.coding import Code
 from voco2d.extras import require
 from voco2d.inference.results import NOTICE, StudyResult
 from voco2d.service.study_files import KeySlice, StudyFiles
+from voco2d.service.study_header import copy_character_set
 from voco2d.targets import Target
 from voco2d.version import VERSION
 
@@ -105,7 +106,9 @@ def structured_report(
         is_verified=False,
         series_description=f"voco2d {VERSION}, research use only",
         record_evidence=False,
+        specific_character_set=None,
     )
+    copy_character_set(evidence[0], document)
     return document
 
 

@@ -9,12 +9,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from voco2d.errors import ReadError
-
-_TYPE_2 = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "ReferringPhysicianName"),
-)
-"""Attributes that every DICOM object of a study repeats, empty where nobody knows (PS3.3 C.7.1.1, C.7.2.1)."""
+from voco2d.io.dicom_elements import numbers
+from voco2d.io.dicom_quiet import quiet_pydicom
+from voco2d.service.study_header import mend_header
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class StudyFiles:
         Raises:
             KeyError: It is not of this series.
         """
-        return int(self.header(instance).get("NumberOfFrames") or 1) > 1
+        return numbers(self.header(instance), "NumberOfFrames")[:1] > (1,)
 
     def header(self, instance: str) -> Dataset:
         """Return the header of an image.
@@ -86,7 +83,7 @@ class StudyFiles:
 
 
 def read_headers(folder: Path, series_id: str, version: int) -> StudyFiles:
-    """Read the headers of a series from a folder that holds its study.
+    """Read the headers of a series from a folder that holds its study, fit to be repeated by answers.
 
     Args:
         folder: DICOM files.
@@ -96,13 +93,12 @@ def read_headers(folder: Path, series_id: str, version: int) -> StudyFiles:
     Raises:
         ReadError: There is no image.
     """
-    headers = [dcmread(path, stop_before_pixels=True) for path in sorted(folder.iterdir())]
-    series = [header for header in headers if str(header.get("SeriesInstanceUID", "")) == series_id] or headers
-    if not series:
-        raise ReadError(folder, "holds no image")
-    for header in series:
-        for name in _TYPE_2:
-            if name not in header:
-                setattr(header, name, "")
-    series.sort(key=lambda header: (int(header.get("InstanceNumber") or 0), str(header.SOPInstanceUID)))
+    with quiet_pydicom():
+        headers = [dcmread(path, stop_before_pixels=True) for path in sorted(folder.iterdir())]
+        series = [header for header in headers if str(header.get("SeriesInstanceUID", "")) == series_id] or headers
+        if not series:
+            raise ReadError(folder, "holds no image")
+        for header in series:
+            mend_header(header)
+        series.sort(key=lambda header: (numbers(header, "InstanceNumber"), str(header.SOPInstanceUID)))
     return StudyFiles(series, version)
