@@ -108,22 +108,51 @@ def mean_explainer(bright_predictor):
 
 
 def test_frames_of_one_file_are_told_apart_by_number(marked_study, bright_predictor):
-    (series,) = explain_study(bright_predictor(), marked_study[0]).series
-    files = read_headers(marked_study[0], "", 1)
-    assert {entry.frame for entry in find_key_slices(series, files)} == {None}
+    explained = explain_study(bright_predictor(), marked_study[0])
+    files = read_headers(marked_study[0], 1)
+    assert {entry.frame for entry in find_key_slices(explained, files)} == {None}
     for header in files.headers:
         header.NumberOfFrames = 30
-    first = find_key_slices(series, files)[0]
-    assert first.frame == series.explanation.targets["bowel"].key_slices[0].source.instance_number
+    first = find_key_slices(explained, files)[0]
+    assert first.frame == explained.series[0].explanation.targets["bowel"].key_slices[0].source.instance_number
 
 
 def test_slices_that_no_image_stands_for_are_left_out(marked_study, bright_predictor):
-    (series,) = explain_study(bright_predictor(), marked_study[0]).series
-    whole = read_headers(marked_study[0], "", 1)
+    explained = explain_study(bright_predictor(), marked_study[0])
+    whole = read_headers(marked_study[0], 1)
     others = type(whole)([header for header in whole.headers if str(header.SOPInstanceUID) != marked_study[1]])
-    found = find_key_slices(series, others)
-    assert len(found) < len(find_key_slices(series, whole))
+    found = find_key_slices(explained, others)
+    assert len(found) < len(find_key_slices(explained, whole))
     assert marked_study[1] not in {entry.instance for entry in found}
+
+
+@pytest.fixture(params=["!", "~"])
+def two_series(request, hospital_study, marked_study, tmp_path):
+    """Put the marked series beside the one without the mark, behind or before it; return the folder and both UIDs."""
+    uid = "1.2.3"
+    for path in hospital_study.iterdir():
+        dataset = dcmread(path)
+        dataset.SeriesInstanceUID, dataset.SOPInstanceUID = uid, f"{uid}.{dataset.InstanceNumber}"
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        dataset.save_as(tmp_path / f"{request.param}{path.name}")
+    for path in marked_study[0].iterdir():
+        shutil.copy(path, tmp_path / path.name)
+    return tmp_path, uid, str(dcmread(path).SeriesInstanceUID)
+
+
+def test_references_lead_to_the_series_that_raised_the_number(two_series, marked_study, bright_predictor):
+    folder, plain, marked = two_series
+    predictor = bright_predictor()
+    written = answer(predictor, folder, 1, pdf=False, explainer=Explainer(predictor))
+    report = srread(io.BytesIO(written[REPORT_NAME]))
+    for group in report.content.get_image_measurement_groups():
+        assert str(group.source_images[0].referenced_sop_instance_uid) == marked_study[1]
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    assert {str(series.SeriesInstanceUID) for series in study.ReferencedSeriesSequence} == {plain, marked}
+    assert len(_key_images(written)) == len(TARGETS)
+    without = answer(predictor, folder, 1, pdf=False)
+    (study,) = dcmread(io.BytesIO(without[REPORT_NAME])).CurrentRequestedProcedureEvidenceSequence
+    assert {str(series.SeriesInstanceUID) for series in study.ReferencedSeriesSequence} == {plain, marked}
 
 
 @pytest.fixture

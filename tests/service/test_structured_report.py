@@ -24,7 +24,7 @@ POSITIVE = [column for target in TARGETS.values() for column in target.columns[1
 
 @pytest.fixture
 def files(hospital_study):
-    return read_headers(hospital_study, "", 1)
+    return read_headers(hospital_study, 1)
 
 
 def _values(group):
@@ -82,8 +82,8 @@ def test_a_refused_study_has_no_number_and_names_the_gate(make_result, files):
 
 
 def test_the_same_answer_has_the_same_uids_and_a_grown_study_others(make_result, hospital_study, files):
-    again = read_headers(hospital_study, "", 1)
-    grown = read_headers(hospital_study, "", 2)
+    again = read_headers(hospital_study, 1)
+    grown = read_headers(hospital_study, 2)
     uids = [structured_report(make_result(), those, [], []).SOPInstanceUID for those in (files, again, grown)]
     assert uids[0] == uids[1] != uids[2]
 

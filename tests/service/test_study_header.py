@@ -43,7 +43,7 @@ def make_files(hospital_study, tmp_path):
                     else:
                         setattr(dataset, name, value)
                 dataset.save_as(folder / path.name)
-        return read_headers(folder, "", 1)
+        return read_headers(folder, 1)
 
     return make
 

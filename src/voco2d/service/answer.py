@@ -18,7 +18,7 @@ from voco2d.io.dicom_quiet import quiet_pydicom
 from voco2d.logs import wordless
 from voco2d.service.audit import digest_of
 from voco2d.service.key_image import encapsulated_pdf, key_image
-from voco2d.service.key_slices import find_key_slices, foremost
+from voco2d.service.key_slices import find_key_slices
 from voco2d.service.result_page import Origin, result_page
 from voco2d.service.structured_report import structured_report
 from voco2d.service.study_files import StudyFiles, read_headers
@@ -65,9 +65,8 @@ def _written(
     pdf: bool,
 ) -> dict[str, bytes]:
     """Write an answer; what goes beside the report is left out where it can't be drawn."""
-    chosen = foremost(result)
-    files = read_headers(folder, result.series[chosen].series_id, version)
-    key_slices = [] if explained is None else find_key_slices(explained.series[chosen], files)
+    files = read_headers(folder, version)
+    key_slices = [] if explained is None else find_key_slices(explained, files)
     report = structured_report(result, files, key_slices, [runtime.sha256 for runtime in networks])
     written = {RESULT_NAME: result.to_json().encode(), REPORT_NAME: to_bytes(report)}
     if explained is not None:

@@ -63,7 +63,7 @@ def structured_report(
 
     Args:
         result: The answer.
-        files: The series it is about.
+        files: The study it is about.
         key_slices: Of `files`.
         models: SHA-256 of each network, for the identification of the algorithm.
 
@@ -91,8 +91,7 @@ def structured_report(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    named = {entry.instance for entry in key_slices}
-    evidence = [header for header in files.headers if str(header.SOPInstanceUID) in named] or [files.first]
+    evidence = _evidence(result, files, key_slices)
     document: Dataset = sr.Comprehensive3DSR(
         evidence=evidence,
         content=report[0],
@@ -110,6 +109,16 @@ def structured_report(
     )
     copy_character_set(evidence[0], document)
     return document
+
+
+def _evidence(result: StudyResult, files: StudyFiles, key_slices: Sequence[KeySlice]) -> list[Dataset]:
+    """List the images that the report refers to, and the first one of every series that has none among them."""
+    named = {entry.instance for entry in key_slices}
+    for entry in result.series:
+        images = [str(header.SOPInstanceUID) for header in files.of_series(entry.series_id)]
+        if named.isdisjoint(images):
+            named.update(images[:1])
+    return [header for header in files.headers if str(header.SOPInstanceUID) in named] or [files.first]
 
 
 def _observer(sr: Any, files: StudyFiles) -> Any:

@@ -33,10 +33,10 @@ class KeySlice:
 
 @dataclass(frozen=True)
 class StudyFiles:
-    """The headers of one series of a study.
+    """The headers of a study.
 
     Args:
-        headers: Of its images, without pixels; at least one.
+        headers: Of its images, series after series, without pixels; at least one.
         version: How often the study grew after it was answered, from 1; part of the UIDs of answers.
     """
 
@@ -57,6 +57,11 @@ class StudyFiles:
         """Study instance UID."""
         return str(self.first.StudyInstanceUID)
 
+    def of_series(self, series_id: str) -> list[Dataset]:
+        """Return the headers of a series; of a series read as several stacks, `UID-1` and so on, those of all."""
+        uid = series_id.partition("-")[0]
+        return [header for header in self.headers if str(header.get("SeriesInstanceUID", "")) == uid]
+
     def __contains__(self, instance: str) -> bool:
         """Tell whether there is an image of that SOP instance UID."""
         return instance in self._by_uid
@@ -65,7 +70,7 @@ class StudyFiles:
         """Tell whether an image has several frames.
 
         Raises:
-            KeyError: It is not of this series.
+            KeyError: It is not of this study.
         """
         return numbers(self.header(instance), "NumberOfFrames")[:1] > (1,)
 
@@ -73,7 +78,7 @@ class StudyFiles:
         """Return the header of an image.
 
         Raises:
-            KeyError: It is not of this series.
+            KeyError: It is not of this study.
         """
         return self._by_uid[instance]
 
@@ -82,12 +87,11 @@ class StudyFiles:
         return generate_uid(prefix="2.25.", entropy_srcs=[self.study_uid, str(self.version), what])
 
 
-def read_headers(folder: Path, series_id: str, version: int) -> StudyFiles:
-    """Read the headers of a series from a folder that holds its study, fit to be repeated by answers.
+def read_headers(folder: Path, version: int) -> StudyFiles:
+    """Read the headers of a study, fit to be repeated by answers.
 
     Args:
-        folder: DICOM files.
-        series_id: Series instance UID; where no image has it, all images are taken.
+        folder: DICOM files of one study.
         version: See `StudyFiles`.
 
     Raises:
@@ -95,10 +99,13 @@ def read_headers(folder: Path, series_id: str, version: int) -> StudyFiles:
     """
     with quiet_pydicom():
         headers = [dcmread(path, stop_before_pixels=True) for path in sorted(folder.iterdir())]
-        series = [header for header in headers if str(header.get("SeriesInstanceUID", "")) == series_id] or headers
-        if not series:
+        if not headers:
             raise ReadError(folder, "holds no image")
-        for header in series:
+        for header in headers:
             mend_header(header)
-        series.sort(key=lambda header: (numbers(header, "InstanceNumber"), str(header.SOPInstanceUID)))
-    return StudyFiles(series, version)
+        headers.sort(key=_place)
+    return StudyFiles(headers, version)
+
+
+def _place(header: Dataset) -> tuple[str, tuple[float, ...], str]:
+    return str(header.get("SeriesInstanceUID", "")), numbers(header, "InstanceNumber"), str(header.SOPInstanceUID)
