@@ -9,6 +9,7 @@ import pytest
 from highdicom.sr import srread
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
+from pydicom.sr.codedict import codes
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from voco2d.inference.explain.explain_study import explain_study
@@ -99,6 +100,16 @@ def test_a_refused_study_has_no_key_images(mean_explainer, marked_study):
     assert "not_assessed" in written[RESULT_NAME].decode()
     assert not _key_images(written)
     assert "curves" not in written[EXPLANATION_NAME].decode()
+
+
+def test_gates_that_were_overruled_are_told_with_every_number(bright_predictor, marked_study):
+    predictor = Predictor(bright_predictor().models, gates="flag")
+    written = answer(predictor, marked_study[0], 1, pdf=False, explainer=Explainer(predictor))
+    reason = json.loads(written[RESULT_NAME])["reason"]
+    assert reason.startswith("gates=flag; ")
+    for group in srread(io.BytesIO(written[REPORT_NAME])).content.get_image_measurement_groups():
+        assert [item.TextValue for item in group[0].ContentSequence if item.name == codes.DCM.Comment] == [reason]
+    assert all(image.ImageComments.endswith(reason) for image in _key_images(written))
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def _answers(files, result):
     with quiet_pydicom():
         return {
             "report": to_bytes(structured_report(result, files, slices, ["ab" * 32])),
-            "key": to_bytes(key_image(files, slices[0], 1, RSNA_2023)),
+            "key": to_bytes(key_image(files, slices[0], 1, result)),
             "page": to_bytes(encapsulated_pdf(files, b"%PDF", ("20260101", "120000"), RSNA_2023)),
         }
 

@@ -72,7 +72,7 @@ def _written(
     if explained is not None:
         written[EXPLANATION_NAME] = explained.to_json().encode()
     for number, entry in enumerate((entry for entry in key_slices if entry.picture), start=1):
-        drawn = partial(key_image, files, entry, number, result.targets)
+        drawn = partial(key_image, files, entry, number, result)
         written |= _tried(f"key{number:02}.dcm", drawn)
     if pdf:
         written |= _tried("page.dcm", partial(_page, result, files, networks))
@@ -93,7 +93,8 @@ def _page(result: StudyResult, files: StudyFiles, networks: Sequence[Runtime]) -
     now = datetime.now(UTC)
     stamp = (now.strftime("%Y%m%d"), now.strftime("%H%M%S"))
     named = [(runtime.name, runtime.sha256) for runtime in networks]
-    origin = Origin(named, digest_of(files.study_uid), now.strftime("%Y-%m-%d %H:%M UTC"))
+    series = [files.series_number(entry.series_id) for entry in result.series]
+    origin = Origin(named, digest_of(files.study_uid), now.strftime("%Y-%m-%d %H:%M UTC"), series)
     return encapsulated_pdf(files, result_page(result, origin), stamp, result.targets)
 
 

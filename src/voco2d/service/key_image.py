@@ -9,6 +9,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from voco2d.extras import require
+from voco2d.inference.results import StudyResult
+from voco2d.service.caveats import caveats
 from voco2d.service.structured_report import MANUFACTURER
 from voco2d.service.study_files import KeySlice, StudyFiles
 from voco2d.service.study_header import TYPE_2, copy_character_set
@@ -17,17 +19,19 @@ from voco2d.version import VERSION
 
 IMAGE_SERIES_NUMBER: Final = 9302
 PDF_SERIES_NUMBER: Final = 9303
+_LONGEST_COMMENT: Final = 10240
+"""Characters of a text (LT, PS3.5 6.2)."""
 _DESCRIPTION: Final = f"voco2d {VERSION}, research use only"
 
 
-def key_image(files: StudyFiles, entry: KeySlice, number: int, targets: TargetSet) -> Dataset:
+def key_image(files: StudyFiles, entry: KeySlice, number: int, result: StudyResult) -> Dataset:
     """Write the picture of a slice as secondary capture image (DICOM PS3.3 A.8.1); those of a study are one series.
 
     Args:
         files: The images that the slice is one of.
         entry: The slice; it has a picture.
         number: Of the image in its series, from 1.
-        targets: Of the answer; they say what the slice speaks for.
+        result: The answer; its comment says what the slice speaks for and what must be known beside it.
 
     Raises:
         UsageError: highdicom is missing.
@@ -54,7 +58,9 @@ def key_image(files: StudyFiles, entry: KeySlice, number: int, targets: TargetSe
     copy_character_set(source, image)
     image.SeriesDescription = _DESCRIPTION
     image.Laterality = ""
-    image.ImageComments = f"{entry.target}: slice that speaks most for {targets.event}, research use only"
+    series = [files.series_number(each.series_id) for each in result.series]
+    what = f"{entry.target}: slice that speaks most for {result.targets.event}, research use only"
+    image.ImageComments = "; ".join(filter(None, (what, *caveats(result, series))))[:_LONGEST_COMMENT]
     return image
 
 

@@ -62,6 +62,11 @@ class StudyFiles:
         uid = series_id.partition("-")[0]
         return [header for header in self.headers if str(header.get("SeriesInstanceUID", "")) == uid]
 
+    def series_number(self, series_id: str) -> str:
+        """Return the number of a series, as those who look at the study see it; empty where it has none."""
+        found = [numbers(header, "SeriesNumber") for header in self.of_series(series_id)[:1]]
+        return f"{found[0][0]:.0f}" if found and found[0] else ""
+
     def __contains__(self, instance: str) -> bool:
         """Tell whether there is an image of that SOP instance UID."""
         return instance in self._by_uid
