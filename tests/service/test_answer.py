@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from highdicom.sr import srread
 from pydicom import dcmread
+from pydicom.config import disable_value_validation
+from pydicom.sr.codedict import codes
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from voco2d.inference.explain.explain_study import explain_study
@@ -100,6 +102,16 @@ def test_a_refused_study_has_no_key_images(mean_explainer, marked_study):
     assert "curves" not in written[EXPLANATION_NAME].decode()
 
 
+def test_gates_that_were_overruled_are_told_with_every_number(bright_predictor, marked_study):
+    predictor = Predictor(bright_predictor().models, gates="flag")
+    written = answer(predictor, marked_study[0], 1, pdf=False, explainer=Explainer(predictor))
+    reason = json.loads(written[RESULT_NAME])["reason"]
+    assert reason.startswith("gates=flag; ")
+    for group in srread(io.BytesIO(written[REPORT_NAME])).content.get_image_measurement_groups():
+        assert [item.TextValue for item in group[0].ContentSequence if item.name == codes.DCM.Comment] == [reason]
+    assert all(image.ImageComments.endswith(reason) for image in _key_images(written))
+
+
 @pytest.fixture
 def mean_explainer(bright_predictor):
     predictor = Predictor(bright_predictor().models, gates="refuse")
@@ -107,22 +119,87 @@ def mean_explainer(bright_predictor):
 
 
 def test_frames_of_one_file_are_told_apart_by_number(marked_study, bright_predictor):
-    (series,) = explain_study(bright_predictor(), marked_study[0]).series
-    files = read_headers(marked_study[0], "", 1)
-    assert {entry.frame for entry in find_key_slices(series, files)} == {None}
+    explained = explain_study(bright_predictor(), marked_study[0])
+    files = read_headers(marked_study[0], 1)
+    assert {entry.frame for entry in find_key_slices(explained, files)} == {None}
     for header in files.headers:
         header.NumberOfFrames = 30
-    first = find_key_slices(series, files)[0]
-    assert first.frame == series.explanation.targets["bowel"].key_slices[0].source.instance_number
+    first = find_key_slices(explained, files)[0]
+    assert first.frame == explained.series[0].explanation.targets["bowel"].key_slices[0].source.instance_number
 
 
 def test_slices_that_no_image_stands_for_are_left_out(marked_study, bright_predictor):
-    (series,) = explain_study(bright_predictor(), marked_study[0]).series
-    whole = read_headers(marked_study[0], "", 1)
+    explained = explain_study(bright_predictor(), marked_study[0])
+    whole = read_headers(marked_study[0], 1)
     others = type(whole)([header for header in whole.headers if str(header.SOPInstanceUID) != marked_study[1]])
-    found = find_key_slices(series, others)
-    assert len(found) < len(find_key_slices(series, whole))
+    found = find_key_slices(explained, others)
+    assert len(found) < len(find_key_slices(explained, whole))
     assert marked_study[1] not in {entry.instance for entry in found}
+
+
+@pytest.fixture(params=["!", "~"])
+def two_series(request, hospital_study, marked_study, tmp_path):
+    """Put the marked series beside the one without the mark, behind or before it; return the folder and both UIDs."""
+    uid = "1.2.3"
+    for path in hospital_study.iterdir():
+        dataset = dcmread(path)
+        dataset.SeriesInstanceUID, dataset.SOPInstanceUID = uid, f"{uid}.{dataset.InstanceNumber}"
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        dataset.save_as(tmp_path / f"{request.param}{path.name}")
+    for path in marked_study[0].iterdir():
+        shutil.copy(path, tmp_path / path.name)
+    return tmp_path, uid, str(dcmread(path).SeriesInstanceUID)
+
+
+def test_references_lead_to_the_series_that_raised_the_number(two_series, marked_study, bright_predictor):
+    folder, plain, marked = two_series
+    predictor = bright_predictor()
+    written = answer(predictor, folder, 1, pdf=False, explainer=Explainer(predictor))
+    report = srread(io.BytesIO(written[REPORT_NAME]))
+    for group in report.content.get_image_measurement_groups():
+        assert str(group.source_images[0].referenced_sop_instance_uid) == marked_study[1]
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    assert {str(series.SeriesInstanceUID) for series in study.ReferencedSeriesSequence} == {plain, marked}
+    assert len(_key_images(written)) == len(TARGETS)
+    without = answer(predictor, folder, 1, pdf=False)
+    (study,) = dcmread(io.BytesIO(without[REPORT_NAME])).CurrentRequestedProcedureEvidenceSequence
+    assert {str(series.SeriesInstanceUID) for series in study.ReferencedSeriesSequence} == {plain, marked}
+
+
+@pytest.fixture
+def odd_study(marked_study, tmp_path):
+    """Copy the study with headers that are odd in ways that libraries quote."""
+    for path in marked_study[0].iterdir():
+        dataset = dcmread(path)
+        with disable_value_validation():
+            dataset.PatientName = "MEIER"
+            dataset.PatientID = "MEIER" * 20
+            dataset.AccessionNumber = "MEIER" * 5
+            dataset.PatientBirthDate = "MEIER"
+            dataset.PatientSex = "weiblich"
+            dataset.save_as(tmp_path / path.name)
+    return tmp_path
+
+
+def test_odd_headers_are_answered_and_told_nowhere(odd_study, bright_predictor, caplog, recwarn):
+    predictor = bright_predictor()
+    written = answer(predictor, odd_study, 1, pdf=True, explainer=Explainer(predictor))
+    assert {REPORT_NAME, "key01.dcm", "page.dcm"} <= set(written)
+    assert "MEIER" not in caplog.text + "".join(str(warning.message) for warning in recwarn)
+
+
+@pytest.mark.parametrize("broken", ["key_image", "result_page"])
+def test_a_picture_or_page_that_fails_is_left_out_alone(marked_study, bright_predictor, monkeypatch, caplog, broken):
+    def fail(*_):
+        raise ValueError("MEIER")
+
+    monkeypatch.setattr(f"voco2d.service.answer.{broken}", fail)
+    predictor = bright_predictor()
+    written = answer(predictor, marked_study[0], 1, pdf=True, explainer=Explainer(predictor))
+    assert {RESULT_NAME, REPORT_NAME, EXPLANATION_NAME} <= set(written)
+    assert (("key01.dcm" in written), ("page.dcm" in written)) == (broken != "key_image", broken != "result_page")
+    assert "is left out" in caplog.text
+    assert "MEIER" not in caplog.text
 
 
 @pytest.mark.integration

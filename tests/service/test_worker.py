@@ -171,7 +171,7 @@ def waiting_report(spool, clock, hospital_study, make_result):
     """A report that waits for a target; returns its UID."""
 
     def prepare(target):
-        files = read_headers(hospital_study, "", 1)
+        files = read_headers(hospital_study, 1)
         report = to_bytes(structured_report(make_result(), files, [], []))
         _receive(spool, "1")
         clock.now += 5
@@ -231,5 +231,5 @@ def test_headers_without_names_can_be_answered(hospital_study, make_result, tmp_
         dataset = dcmread(path)
         del dataset.PatientName, dataset.StudyDate, dataset.AccessionNumber
         dataset.save_as(tmp_path / path.name)
-    report = structured_report(make_result(), read_headers(tmp_path, "", 1), [], [])
+    report = structured_report(make_result(), read_headers(tmp_path, 1), [], [])
     assert report.PatientName == ""

@@ -1,4 +1,4 @@
-"""Keeps pydicom from telling what it finds odd, since that may be an identifier."""
+"""Keeps pydicom, and highdicom above it, from telling what they find odd, since that may be an identifier."""
 
 import contextlib
 import logging
@@ -12,7 +12,7 @@ _OPEN: list[contextlib.ExitStack] = []
 
 @contextlib.contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom on odd values, as warnings and in its log: both quote those values, which may be identifiers.
+    """Silence them on odd values, as warnings and in the log: both quote those values, which may be identifiers.
 
     Threads may be in it at once: what it changes is the whole process', from the first that enters to the last that
     leaves.
@@ -30,9 +30,10 @@ def quiet_pydicom() -> Iterator[None]:
 
 def _silence() -> contextlib.ExitStack:
     undo = contextlib.ExitStack()
-    log = logging.getLogger("pydicom")
-    undo.callback(log.setLevel, log.level)
-    log.setLevel(logging.CRITICAL + 1)
+    for name in ("pydicom", "highdicom"):
+        log = logging.getLogger(name)
+        undo.callback(log.setLevel, log.level)
+        log.setLevel(logging.CRITICAL + 1)
     undo.enter_context(warnings.catch_warnings())
-    warnings.filterwarnings("ignore", module=r"pydicom|pylibjpeg")
+    warnings.filterwarnings("ignore", module=r"pydicom|highdicom|pylibjpeg")
     return undo

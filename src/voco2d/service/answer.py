@@ -1,24 +1,33 @@
 """Grades a received study and writes its answer as DICOM objects."""
 
 import io
+import logging
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from voco2d.inference.explain.explain_study import Explanations
+from voco2d.inference.explain.explain_study import ExplainedStudy, Explanations
 from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.predictor import Predictor
+from voco2d.inference.results import StudyResult
+from voco2d.inference.runtime import Runtime
+from voco2d.io.dicom_quiet import quiet_pydicom
+from voco2d.logs import wordless
 from voco2d.service.audit import digest_of
-from voco2d.service.key_image import encapsulated_pdf, key_images
-from voco2d.service.key_slices import find_key_slices, foremost
+from voco2d.service.key_image import encapsulated_pdf, key_image
+from voco2d.service.key_slices import find_key_slices
 from voco2d.service.result_page import Origin, result_page
 from voco2d.service.structured_report import structured_report
-from voco2d.service.study_files import read_headers
+from voco2d.service.study_files import StudyFiles, read_headers
 
 RESULT_NAME = "result.json"
 EXPLANATION_NAME = "explanation.json"
 REPORT_NAME = "report.dcm"
+
+_log = logging.getLogger(__name__)
 
 
 def answer(
@@ -34,30 +43,59 @@ def answer(
         explainer: Of that predictor; without it the report names no key slices.
 
     Returns:
-        File name → content: the answer and its explanation as JSON, the report, key images, the page.
+        File name → content: the answer and its explanation as JSON, the report, key images, the page. A key image or
+        page that can't be drawn is left out.
 
     Raises:
         ReadError: There is nothing in the folder that could be graded, or images of several studies.
     """
     explanations = None if explainer is None else Explanations(explainer)
     result = predictor.predict(folder, None if explanations is None else explanations.look)
-    chosen = foremost(result)
-    files = read_headers(folder, result.series[chosen].series_id, version)
     explained = None if explanations is None else explanations.of(result)
-    key_slices = [] if explained is None else find_key_slices(explained.series[chosen], files)
-    report = structured_report(result, files, key_slices, [runtime.sha256 for runtime in predictor.models.runtimes])
+    with quiet_pydicom():
+        return _written(result, explained, folder, version, predictor.models.runtimes, pdf)
+
+
+def _written(
+    result: StudyResult,
+    explained: ExplainedStudy | None,
+    folder: Path,
+    version: int,
+    networks: Sequence[Runtime],
+    pdf: bool,
+) -> dict[str, bytes]:
+    """Write an answer; what goes beside the report is left out where it can't be drawn."""
+    files = read_headers(folder, version)
+    key_slices = [] if explained is None else find_key_slices(explained, files)
+    report = structured_report(result, files, key_slices, [runtime.sha256 for runtime in networks])
     written = {RESULT_NAME: result.to_json().encode(), REPORT_NAME: to_bytes(report)}
     if explained is not None:
         written[EXPLANATION_NAME] = explained.to_json().encode()
-    for number, image in enumerate(key_images(files, key_slices, predictor.targets), start=1):
-        written[f"key{number:02}.dcm"] = to_bytes(image)
+    for number, entry in enumerate((entry for entry in key_slices if entry.picture), start=1):
+        drawn = partial(key_image, files, entry, number, result)
+        written |= _tried(f"key{number:02}.dcm", drawn)
     if pdf:
-        now = datetime.now(UTC)
-        stamp = (now.strftime("%Y%m%d"), now.strftime("%H%M%S"))
-        networks = [(runtime.name, runtime.sha256) for runtime in predictor.models.runtimes]
-        origin = Origin(networks, digest_of(files.study_uid), now.strftime("%Y-%m-%d %H:%M UTC"))
-        written["page.dcm"] = to_bytes(encapsulated_pdf(files, result_page(result, origin), stamp, predictor.targets))
+        written |= _tried("page.dcm", partial(_page, result, files, networks))
     return written
+
+
+def _tried(name: str, draw: Callable[[], Dataset]) -> dict[str, bytes]:
+    """Write what goes beside a report, or nothing where that fails: the report is what counts."""
+    try:
+        return {name: to_bytes(draw())}
+    except Exception as error:  # whatever a strange header makes a library raise
+        _log.warning("%s is left out (%s); --verbose tells where it failed", name, type(error).__name__)
+        _log.debug("%s", wordless(error))
+        return {}
+
+
+def _page(result: StudyResult, files: StudyFiles, networks: Sequence[Runtime]) -> Dataset:
+    now = datetime.now(UTC)
+    stamp = (now.strftime("%Y%m%d"), now.strftime("%H%M%S"))
+    named = [(runtime.name, runtime.sha256) for runtime in networks]
+    series = [files.series_number(entry.series_id) for entry in result.series]
+    origin = Origin(named, digest_of(files.study_uid), now.strftime("%Y-%m-%d %H:%M UTC"), series)
+    return encapsulated_pdf(files, result_page(result, origin), stamp, result.targets)
 
 
 def to_bytes(dataset: Dataset) -> bytes:

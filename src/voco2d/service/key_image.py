@@ -1,7 +1,6 @@
 """Writes pictures and pages as DICOM objects of the study that they are about."""
 
 import io
-from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -10,54 +9,59 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from voco2d.extras import require
+from voco2d.inference.results import StudyResult
+from voco2d.service.caveats import caveats
 from voco2d.service.structured_report import MANUFACTURER
 from voco2d.service.study_files import KeySlice, StudyFiles
+from voco2d.service.study_header import TYPE_2, copy_character_set
 from voco2d.targets import TargetSet
 from voco2d.version import VERSION
 
 IMAGE_SERIES_NUMBER: Final = 9302
 PDF_SERIES_NUMBER: Final = 9303
+_LONGEST_COMMENT: Final = 10240
+"""Characters of a text (LT, PS3.5 6.2)."""
 _DESCRIPTION: Final = f"voco2d {VERSION}, research use only"
-_REPEATED = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyID", "StudyDate"),
-    *("StudyTime", "AccessionNumber", "ReferringPhysicianName"),
-)
 
 
-def key_images(files: StudyFiles, key_slices: Sequence[KeySlice], targets: TargetSet) -> Iterator[Dataset]:
-    """Write each picture as secondary capture image (DICOM PS3.3 A.8.1), in one series.
+def key_image(files: StudyFiles, entry: KeySlice, number: int, result: StudyResult) -> Dataset:
+    """Write the picture of a slice as secondary capture image (DICOM PS3.3 A.8.1); those of a study are one series.
 
     Args:
-        files: The series that the slices are of.
-        key_slices: Those without a picture are passed over.
-        targets: Of the answer; they say what the slices speak for.
+        files: The images that the slice is one of.
+        entry: The slice; it has a picture.
+        number: Of the image in its series, from 1.
+        result: The answer; its comment says what the slice speaks for and what must be known beside it.
 
     Raises:
         UsageError: highdicom is missing.
     """
     sc = require("highdicom.sc", "dicom", "a key image")
-    pictured = [entry for entry in key_slices if entry.picture]
-    for number, entry in enumerate(pictured, start=1):
-        with Image.open(io.BytesIO(entry.picture)) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-        image: Dataset = sc.SCImage.from_ref_dataset(
-            ref_dataset=files.header(entry.instance),
-            pixel_array=pixels,
-            photometric_interpretation="RGB",
-            bits_allocated=8,
-            coordinate_system="PATIENT",
-            series_instance_uid=files.uid("key image series"),
-            series_number=IMAGE_SERIES_NUMBER,
-            sop_instance_uid=files.uid(f"key image {entry.target} {entry.instance}"),
-            instance_number=number,
-            manufacturer=MANUFACTURER,
-            patient_orientation=("L", "P"),
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-        )
-        image.SeriesDescription = _DESCRIPTION
-        image.Laterality = ""
-        image.ImageComments = f"{entry.target}: slice that speaks most for {targets.event}, research use only"
-        yield image
+    with Image.open(io.BytesIO(entry.picture)) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    source = files.header(entry.instance)
+    image: Dataset = sc.SCImage.from_ref_dataset(
+        ref_dataset=source,
+        pixel_array=pixels,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        series_instance_uid=files.uid("key image series"),
+        series_number=IMAGE_SERIES_NUMBER,
+        sop_instance_uid=files.uid(f"key image {entry.target} {entry.instance}"),
+        instance_number=number,
+        manufacturer=MANUFACTURER,
+        patient_orientation=("L", "P"),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        specific_character_set=None,
+    )
+    copy_character_set(source, image)
+    image.SeriesDescription = _DESCRIPTION
+    image.Laterality = ""
+    series = [files.series_number(each.series_id) for each in result.series]
+    what = f"{entry.target}: slice that speaks most for {result.targets.event}, research use only"
+    image.ImageComments = "; ".join(filter(None, (what, *caveats(result, series))))[:_LONGEST_COMMENT]
+    return image
 
 
 def encapsulated_pdf(files: StudyFiles, page: bytes, now: tuple[str, str], targets: TargetSet) -> Dataset:
@@ -70,7 +74,8 @@ def encapsulated_pdf(files: StudyFiles, page: bytes, now: tuple[str, str], targe
         targets: Of the answer; they say what the page is about.
     """
     dataset = Dataset()
-    for name in _REPEATED:
+    copy_character_set(files.first, dataset)
+    for name in ("StudyInstanceUID", *TYPE_2):
         setattr(dataset, name, files.first.get(name, ""))
     dataset.SOPClassUID = EncapsulatedPDFStorage
     dataset.SOPInstanceUID = files.uid("page")

@@ -9,11 +9,13 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from voco2d.inference.results import NOTICE, StudyResult
+from voco2d.service.caveats import calibration, caveats
 from voco2d.targets import Target
 from voco2d.version import VERSION
 
 _A4_INCHES: Final = (8.27, 11.69)
 _MOST_NETWORKS: Final = 10
+_MOST_LINES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Origin:
         networks: Name and SHA-256 of each network.
         study: Digest of the study, see `voco2d.service.audit.digest_of`.
         graded: When, in words.
+        series: Number of each series, see `voco2d.service.caveats.caveats`.
     """
 
     networks: Sequence[tuple[str, str]] = ()
     study: str = ""
     graded: str = ""
+    series: Sequence[str] = ()
 
 
 def result_page(result: StudyResult, origin: Origin | None = None) -> bytes:
@@ -43,15 +47,20 @@ def result_page(result: StudyResult, origin: Origin | None = None) -> bytes:
     figure.text(0.08, 0.94, f"{what}, graded by an algorithm", size=16, weight="bold")
     figure.text(0.08, 0.915, f"voco2d {VERSION}. {NOTICE} Not for diagnosis.", size=10, color="#a00000")
     figure.text(0.08, 0.885, f"Status: {result.status.replace('_', ' ')}", size=11)
-    if result.reason:
-        wrapped = "\n".join(textwrap.wrap(result.reason, 95)[:8])
-        figure.text(0.08, 0.875, wrapped, size=9, va="top", color="#444444")
+    origin = origin or Origin()
+    figure.text(0.08, 0.875, "\n".join(_reasons(result, origin)), size=9, va="top", color="#444444")
     if result.probabilities is not None:
         _draw_bars(figure, result)
-    figure.text(0.08, 0.22, "\n".join(_foot(result, origin or Origin())), size=8, va="top", color="#444444")
+    figure.text(0.08, 0.22, "\n".join(_foot(result, origin)), size=8, va="top", color="#444444")
     file = io.BytesIO()
     figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Title": "voco2d result"})
     return file.getvalue()
+
+
+def _reasons(result: StudyResult, origin: Origin) -> list[str]:
+    """Tell what must be known beside the numbers, in as many lines as there is room for."""
+    lines = [line for text in caveats(result, origin.series) for line in textwrap.wrap(text, 95)]
+    return lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], "and more, which the report holds"]
 
 
 def _foot(result: StudyResult, origin: Origin) -> list[str]:
@@ -60,7 +69,7 @@ def _foot(result: StudyResult, origin: Origin) -> list[str]:
     if result.any_injury is not None:
         lines.append(f"Any injury: {result.any_injury:.2f}, the highest of the targets")
     if result.probabilities is not None:
-        lines.append(f"Probabilities are {'calibrated' if result.scalers is not None else 'not calibrated'}")
+        lines.append(f"Probabilities are {calibration(result)}")
     lines += [f"Graded {origin.graded}"] if origin.graded else []
     lines += [f"Study {origin.study} (digest of its UID)"] if origin.study else []
     lines += [f"Network {name}, SHA-256 {digest}" for name, digest in origin.networks[:_MOST_NETWORKS]]

@@ -9,12 +9,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from voco2d.errors import ReadError
-
-_TYPE_2 = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "ReferringPhysicianName"),
-)
-"""Attributes that every DICOM object of a study repeats, empty where nobody knows (PS3.3 C.7.1.1, C.7.2.1)."""
+from voco2d.io.dicom_elements import numbers
+from voco2d.io.dicom_quiet import quiet_pydicom
+from voco2d.service.study_header import mend_header
 
 
 @dataclass(frozen=True)
@@ -36,10 +33,10 @@ class KeySlice:
 
 @dataclass(frozen=True)
 class StudyFiles:
-    """The headers of one series of a study.
+    """The headers of a study.
 
     Args:
-        headers: Of its images, without pixels; at least one.
+        headers: Of its images, series after series, without pixels; at least one.
         version: How often the study grew after it was answered, from 1; part of the UIDs of answers.
     """
 
@@ -60,6 +57,16 @@ class StudyFiles:
         """Study instance UID."""
         return str(self.first.StudyInstanceUID)
 
+    def of_series(self, series_id: str) -> list[Dataset]:
+        """Return the headers of a series; of a series read as several stacks, `UID-1` and so on, those of all."""
+        uid = series_id.partition("-")[0]
+        return [header for header in self.headers if str(header.get("SeriesInstanceUID", "")) == uid]
+
+    def series_number(self, series_id: str) -> str:
+        """Return the number of a series, as those who look at the study see it; empty where it has none."""
+        found = [numbers(header, "SeriesNumber") for header in self.of_series(series_id)[:1]]
+        return f"{found[0][0]:.0f}" if found and found[0] else ""
+
     def __contains__(self, instance: str) -> bool:
         """Tell whether there is an image of that SOP instance UID."""
         return instance in self._by_uid
@@ -68,15 +75,15 @@ class StudyFiles:
         """Tell whether an image has several frames.
 
         Raises:
-            KeyError: It is not of this series.
+            KeyError: It is not of this study.
         """
-        return int(self.header(instance).get("NumberOfFrames") or 1) > 1
+        return numbers(self.header(instance), "NumberOfFrames")[:1] > (1,)
 
     def header(self, instance: str) -> Dataset:
         """Return the header of an image.
 
         Raises:
-            KeyError: It is not of this series.
+            KeyError: It is not of this study.
         """
         return self._by_uid[instance]
 
@@ -85,24 +92,25 @@ class StudyFiles:
         return generate_uid(prefix="2.25.", entropy_srcs=[self.study_uid, str(self.version), what])
 
 
-def read_headers(folder: Path, series_id: str, version: int) -> StudyFiles:
-    """Read the headers of a series from a folder that holds its study.
+def read_headers(folder: Path, version: int) -> StudyFiles:
+    """Read the headers of a study, fit to be repeated by answers.
 
     Args:
-        folder: DICOM files.
-        series_id: Series instance UID; where no image has it, all images are taken.
+        folder: DICOM files of one study.
         version: See `StudyFiles`.
 
     Raises:
         ReadError: There is no image.
     """
-    headers = [dcmread(path, stop_before_pixels=True) for path in sorted(folder.iterdir())]
-    series = [header for header in headers if str(header.get("SeriesInstanceUID", "")) == series_id] or headers
-    if not series:
-        raise ReadError(folder, "holds no image")
-    for header in series:
-        for name in _TYPE_2:
-            if name not in header:
-                setattr(header, name, "")
-    series.sort(key=lambda header: (int(header.get("InstanceNumber") or 0), str(header.SOPInstanceUID)))
-    return StudyFiles(series, version)
+    with quiet_pydicom():
+        headers = [dcmread(path, stop_before_pixels=True) for path in sorted(folder.iterdir())]
+        if not headers:
+            raise ReadError(folder, "holds no image")
+        for header in headers:
+            mend_header(header)
+        headers.sort(key=_place)
+    return StudyFiles(headers, version)
+
+
+def _place(header: Dataset) -> tuple[str, tuple[float, ...], str]:
+    return str(header.get("SeriesInstanceUID", "")), numbers(header, "InstanceNumber"), str(header.SOPInstanceUID)
