@@ -3,8 +3,8 @@
 import fcntl
 import logging
 import multiprocessing
+import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from voco2d.inference.predictor import Predictor
 from voco2d.logs import start_logging, wordless
 from voco2d.memory import freeze_loaded
 from voco2d.service.audit import Audit
+from voco2d.service.process_group import kill_group, lead_group
 from voco2d.service.web.args import ServeArgs
 from voco2d.service.web.evidence import Explain
 from voco2d.service.web.jobs import Jobs
@@ -83,9 +84,9 @@ class WorkerProcess:
         if process is not None and process.is_alive():
             process.terminate()
             process.join(_STOP_S)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            process.kill()
+            kill_group(process.pid)
+            process.join()
 
     def _begin(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -119,6 +120,7 @@ class WorkerProcess:
         while not self._stopping.is_set():
             if self._process is not None:
                 self._process.join()
+                kill_group(self._process.pid)
                 self._overran |= self._process.exitcode == -signal.SIGALRM
             self._ready = False
             if self._stopping.wait(_RESTART_S):
@@ -145,6 +147,7 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
         tells_more: Whether to log as `--verbose` has it.
     """
     start_logging(tells_more)
+    lead_group()
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends this process in order
     signal.signal(signal.SIGTERM, _stop)
@@ -173,9 +176,9 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
                     time.sleep(_POLL_S)
     except Stopped:
         return
-    except Exception as error:
+    except BaseException as error:  # a library may raise one that is no Exception; Python would print its words
         _log.error("the worker ended\n%s", wordless(error))
-        sys.exit(1)
+        os._exit(1)  # threads that the library left may never end
 
 
 def _parent_lives() -> bool:
