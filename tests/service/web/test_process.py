@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from voco2d.inference.runtime import Slices
 from voco2d.service.web import process
 from voco2d.service.web.args import ServeArgs, UploadLimits
 from voco2d.service.web.intake import Intake
-from voco2d.service.web.jobs import Jobs
+from voco2d.service.web.jobs import MOST_ATTEMPTS, Jobs
 from voco2d.service.web.process import WorkerProcess, run_worker
 
 from .conftest import PATIENT, Bench, MeanRuntime, dicom_zip, make_predictor, nifti, send
@@ -103,6 +104,43 @@ def test_what_is_no_exception_ends_the_process_and_tells_no_identifier(
     work(bench, make_predictor(PanickingRuntime()), monkeypatch)
     assert "the worker ended" in caplog.text
     assert PATIENT not in caplog.text
+
+
+@dataclass
+class AwayRuntime(MeanRuntime):
+    """Answers, and the tables are gone."""
+
+    database: Path = Path()
+
+    def logits(self, slices: Slices) -> Mapping[str, np.ndarray]:
+        rename(self.database, "voco2d_jobs", "gone")
+        return super().logits(slices)
+
+
+def rename(database: Path, table: str, name: str) -> None:
+    with closing(sqlite3.connect(database)) as opened, opened:
+        opened.execute(f"ALTER TABLE {table} RENAME TO {name}")
+
+
+def test_a_database_that_is_away_does_not_count_against_the_upload(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = send(bench.client(), nifti()).json()["id"]
+    database = bench.args.state / "jobs.sqlite"
+
+    def attempts() -> tuple[str, int]:
+        job = bench.jobs.get(job_id)
+        assert job is not None
+        return job.state, job.attempts
+
+    for _ in range(MOST_ATTEMPTS + 1):
+        work(bench, make_predictor(AwayRuntime(database=database)), monkeypatch)
+        rename(database, "gone", "voco2d_jobs")
+        assert attempts() == ("running", 1)
+    work(bench, make_predictor(PanickingRuntime()), monkeypatch)
+    assert attempts() == ("running", 1)
+    work(bench, make_predictor(PanickingRuntime()), monkeypatch)
+    assert attempts() == ("running", 2), "what the upload itself does counts as before"
 
 
 def test_a_database_that_refuses_a_result_ends_the_process_and_tells_no_identifier(

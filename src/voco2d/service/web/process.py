@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.exc import OperationalError
+
 from voco2d.errors import Voco2dError
 from voco2d.inference.predictor import Predictor
 from voco2d.logs import start_logging, wordless
@@ -28,6 +30,8 @@ from voco2d.workers import end_with_parent
 
 AUDIT_NAME: Final = "audit.jsonl"
 _LOCK_NAME: Final = "worker.lock"
+_AWAY_NAME: Final = "database-away"
+"""Is there from when the database ended the worker until a later one has put its job back into the queue."""
 _POLL_S: Final = 0.3
 _RESTART_S: Final = 2.0
 _STOP_S: Final = 20.0
@@ -117,11 +121,14 @@ class WorkerProcess:
         self._ready, self._overran = True, False
 
     def _watch(self) -> None:
+        ended = None
         while not self._stopping.is_set():
-            if self._process is not None:
-                self._process.join()
-                kill_group(self._process.pid)
-                self._overran |= self._process.exitcode == -signal.SIGALRM
+            process = self._process
+            if process is not None and process is not ended:
+                process.join()
+                kill_group(process.pid)  # once: its number may be another's by the time that a start succeeds
+                self._overran |= process.exitcode == -signal.SIGALRM
+                ended = process
             self._ready = False
             if self._stopping.wait(_RESTART_S):
                 return
@@ -166,14 +173,17 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
             worker = Worker(jobs, args.jobs, predictor, explain, audit, args.keep_h * 3600, limit=limit)
             if overran:
                 worker.give_up(f"took longer than {args.longest_job_s:g} s")
-            again = jobs.recover()
+            away = args.state / _AWAY_NAME
+            again = jobs.recover(counts=not away.exists())
+            away.unlink(missing_ok=True)
             if again:
                 _log.info("%d jobs that were left unfinished are taken up again", again)
             told.send(None)
-            worker.tidy()
-            while _parent_lives():
-                if not worker.step():
-                    time.sleep(_POLL_S)
+            with _noting(away):
+                worker.tidy()
+                while _parent_lives():
+                    if not worker.step():
+                        time.sleep(_POLL_S)
     except Stopped:
         return
     except BaseException as error:  # a library may raise one that is no Exception; Python would print its words
@@ -184,6 +194,16 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
 def _parent_lives() -> bool:
     parent = multiprocessing.parent_process()
     return parent is None or parent.is_alive()
+
+
+@contextmanager
+def _noting(away: Path) -> Iterator[None]:
+    """Leave a file where the database ends the block, which can't be told that the running job is not to blame."""
+    try:
+        yield
+    except OperationalError:
+        away.touch()
+        raise
 
 
 @contextmanager
