@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 from functools import partial
@@ -19,9 +20,21 @@ class OddError(Exception):
         super().__init__(one + other)
 
 
+class PanicError(BaseException):
+    """As libraries written in Rust raise it."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one + other)
+
+
 def answer(folder: Path, version: int) -> dict[str, bytes]:
     if folder.name == "hang":
         threading.Event().wait()
+    if folder.name == "start":  # a program that is still there when the study overruns
+        folder.write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+        threading.Event().wait()
+    if folder.name == "panic":
+        raise PanicError("MEI", "ER")  # in two pieces: a traceback quotes this line
     if folder.name == "crash":
         os._exit(9)
     if folder.name == "killed":
@@ -41,6 +54,10 @@ def load():
 
 def refuse():
     raise Voco2dError("no weights")
+
+
+def panic():
+    raise PanicError("MEI", "ER")
 
 
 def load_unless(hindrance: Path):

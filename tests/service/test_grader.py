@@ -83,6 +83,27 @@ def test_verbose_tells_where_grading_failed_and_no_words(graded_by_name, capfd):
     assert "MEIER" not in told
 
 
+def test_what_is_no_exception_ends_the_process_and_tells_where_and_no_words(graded_by_name, capfd):
+    with Grader(graded_by_name.load, longest_s=30.0) as grader:
+        with pytest.raises(Voco2dError, match="crashed"):
+            grader(Path("panic"), 1)
+        assert grader(Path("sound"), 7) == {"result.json": b"7"}
+    with pytest.raises(Voco2dError, match="ended while it loaded"):
+        Grader(graded_by_name.panic, longest_s=0.0)
+    told = capfd.readouterr().err
+    assert told.count("graded_by_name.py") == 2
+    assert told.count("PanicError") >= 2
+    assert "MEIER" not in told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_program_that_a_study_started_ends_with_the_study_that_overran(graded_by_name, tmp_path):
+    with Grader(graded_by_name.load, longest_s=2.0) as grader, pytest.raises(Voco2dError, match="took longer"):
+        grader(tmp_path / "start", 1)
+    program = int((tmp_path / "start").read_text())
+    _until(lambda: not _lives(program))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends it")
 def test_no_process_stays_when_the_node_is_killed_while_a_study_holds_the_interpreter(tmp_path):
     told = tmp_path / "pid"

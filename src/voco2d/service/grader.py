@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import pickle
 import signal
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any, Final
 from voco2d.errors import Voco2dError
 from voco2d.logs import start_logging, wordless
 from voco2d.memory import freeze_loaded
+from voco2d.service.process_group import kill_group, lead_group
 from voco2d.workers import end_with_parent
 
 _END_S: Final = 10.0
@@ -149,6 +151,7 @@ class _Child:
 
     def close(self) -> None:
         self._process.kill()
+        kill_group(self._process.pid)
         self._process.join()
         self._connection.close()
 
@@ -157,8 +160,17 @@ def _serve(connection: Connection, load: Load, tells_more: bool) -> None:
     """Load, say so, and answer one study after the other until nobody asks any more."""
     for number in (signal.SIGINT, signal.SIGTERM):  # both may be sent to the parent's children too, which it ends
         signal.signal(number, signal.SIG_IGN)
+    lead_group()
     end_with_parent()
     start_logging(tells_more)
+    try:
+        _answer_all(connection, load)
+    except BaseException as error:  # a library may raise one over a study; Python would print its words
+        _log.error("the process that grades ended\n%s", wordless(error))
+        os._exit(1)  # threads that the library left may never end
+
+
+def _answer_all(connection: Connection, load: Load) -> None:
     try:
         answer = load()
     except Exception as error:

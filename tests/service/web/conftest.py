@@ -56,9 +56,9 @@ class MeanRuntime:
         return {**answer, FEATURES: slices.mean(axis=(1, 2, 3))}
 
 
-def make_predictor() -> Predictor:
+def make_predictor(runtime: MeanRuntime | None = None) -> Predictor:
     settings = ModelSettings(preprocess=PreprocessArgs(size=(8, 32, 32)), readout=ReadoutArgs(slices=8, crop=32))
-    return Predictor(Models([MeanRuntime()], settings), gates="off")
+    return Predictor(Models([runtime or MeanRuntime()], settings), gates="off")
 
 
 def explain_by_brightness(predictor: Predictor, volume: Volume, begin: Callable[[], None]) -> Explained:

@@ -1,6 +1,7 @@
 """A service by itself, whose network takes its time: `python slow_service.py STATE PORT`."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -33,14 +34,14 @@ class SlowRuntime:
 
 
 class StuckRuntime(SlowRuntime):
-    """Never answers the first volume that any process gives it, of which a file tells the next one."""
+    """Never answers the first volume that any process gives it, and starts a program, whose id tells the next one."""
 
     def __init__(self, met: Path) -> None:
         self._met = met
 
     def logits(self, slices: Slices) -> Mapping[str, np.ndarray]:
         if not self._met.exists():
-            self._met.touch()
+            self._met.write_text(str(subprocess.Popen(["sleep", "600"]).pid))
             while True:
                 pass
         return super().logits(slices)

@@ -80,6 +80,18 @@ def test_a_job_that_was_stopped_on_purpose_is_not_worn(open_jobs: Callable[..., 
     assert (job.state, job.attempts) == ("waiting", 0)
 
 
+def test_a_job_that_the_database_ended_is_not_worn(open_jobs: Callable[..., Jobs]) -> None:
+    jobs = open_jobs()
+    jobs.add(IDS[0])
+    for _ in range(MOST_ATTEMPTS + 1):
+        assert jobs.take() is not None
+        assert jobs.recover(counts=False) == 1
+    job = jobs.get(IDS[0])
+    assert job is not None
+    assert (job.state, job.attempts) == ("waiting", 0)
+    assert jobs.recover(counts=False) == 0
+
+
 def test_a_job_that_is_done_is_not_put_back(open_jobs: Callable[..., Jobs]) -> None:
     jobs = open_jobs()
     jobs.add(IDS[0])

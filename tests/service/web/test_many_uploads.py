@@ -53,3 +53,15 @@ def test_more_uploads_than_threads_hold_up_nobody(
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
     assert statuses == {415}
     assert bench.app.uploads == 0
+
+
+def test_beyond_the_requests_that_may_be_under_way_the_answer_is_at_once_and_the_open_pages_stay(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "_MOST_REQUESTS", 0)
+    refused = bench.client().get("/api/jobs")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    assert bench.client(None).get("/api/jobs").status_code == 401
+    assert bench.client(None).get("/api/health").status_code == 200
+    monkeypatch.setattr(guard, "_MOST_REQUESTS", 1)
+    assert [bench.client().get("/api/jobs").status_code for _ in range(3)] == [200] * 3

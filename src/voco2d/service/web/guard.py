@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from voco2d.logs import wordless
 from voco2d.service.audit import Audit, digest_of
 from voco2d.service.web.args import UploadLimits
+from voco2d.service.web.connections import Connections
 from voco2d.service.web.rate import RateLimit
 from voco2d.service.web.tokens import Tokens
 
@@ -49,8 +50,10 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "O
 _FAILURES_PER_MINUTE: Final = 10
 _FORM_BYTES: Final = 2**16
 """What a form may weigh beside its file."""
+_MOST_REQUESTS: Final = 128
+"""Under way at once, of callers who are let in; others are refused at once, or bounded as connections."""
 _MOST_UPLOADS: Final = 64
-"""Under way at once, half of the connections: the others are for those who ask."""
+"""Under way at once, half of the requests: the others are for those who ask."""
 _PIECE_S: Final = 60.0
 """Longest pause within a body."""
 
@@ -65,8 +68,10 @@ class Guard:
         limits: Of uploads.
         folder: Where bodies are kept while they come in.
         audit: Where requests are noted.
+        connections: Told which ask, and whether the token is known.
 
     Attributes:
+        requests: Of known callers, under way now.
         uploads: Under way now.
     """
 
@@ -78,6 +83,7 @@ class Guard:
         limits: UploadLimits,
         folder: Path,
         audit: Audit,
+        connections: Connections,
     ) -> None:
         self._app = app
         self._tokens = tokens
@@ -88,7 +94,8 @@ class Guard:
         self._folder = folder
         self._body_bytes = limits.upload_bytes + _FORM_BYTES
         self._audit = audit
-        self.uploads = 0
+        self._connections = connections
+        self.requests = self.uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -97,14 +104,17 @@ class Guard:
             return
         visit = _Visit(scope, send)
         refusal = self._refusal(visit)
-        if refusal is None:
-            self.uploads += visit.is_upload
-            try:
-                refusal = await self._pass_on(scope, self._bounded(receive), visit)
-            finally:
-                self.uploads -= visit.is_upload
-        if refusal is not None:
-            await refusal(scope, receive, visit.send)
+        with self._connections.asking(scope.get("client"), bool(visit.caller)):
+            if refusal is None:
+                self.requests += bool(visit.caller)
+                self.uploads += visit.is_upload
+                try:
+                    refusal = await self._pass_on(scope, self._bounded(receive), visit)
+                finally:
+                    self.requests -= bool(visit.caller)
+                    self.uploads -= visit.is_upload
+            if refusal is not None:
+                await refusal(scope, receive, visit.send)
         if visit.path.startswith("/api/") and visit.path != "/api/health" and self._is_news(visit):
             self._audit.note("request", visit.caller, visit.job, method=visit.method, status=visit.status)
 
@@ -139,9 +149,10 @@ class Guard:
         length = visit.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._body_bytes:
             return _answer(413, self._too_large, {"Connection": "close"})
+        if visit.caller and self.requests >= _MOST_REQUESTS:
+            return _busy(f"{_MOST_REQUESTS} requests")
         if visit.is_upload and self.uploads >= _MOST_UPLOADS:
-            words = f"{_MOST_UPLOADS} uploads are under way already; try again later"
-            return _answer(503, words, {"Retry-After": "5", "Connection": "close"})
+            return _busy(f"{_MOST_UPLOADS} uploads")
         return None
 
     def _knows(self, visit: "_Visit") -> bool:
@@ -222,6 +233,11 @@ class _Visit:
 
 def _too_many(wait_s: float) -> JSONResponse:
     return _answer(429, "too many requests", {"Retry-After": str(math.ceil(wait_s))})
+
+
+def _busy(what: str) -> JSONResponse:
+    words = f"{what} are under way already; try again later"
+    return _answer(503, words, {"Retry-After": "5", "Connection": "close"})
 
 
 def _answer(status: int, detail: str, headers: Mapping[str, str]) -> JSONResponse:

@@ -132,11 +132,17 @@ class Jobs:
             job_id = database.execute(taking.returning(_JOBS.c.id)).scalar()
         return None if job_id is None else self.get(job_id)
 
-    def recover(self) -> int:
-        """Put what a crash left running back into the queue, or give it up; return how many. For a worker's start."""
+    def recover(self, counts: bool = True) -> int:
+        """Put what was left running back into the queue, or give it up; return how many. For a worker's start.
+
+        Args:
+            counts: Whether the attempt that was ended counts; not where the database ended it.
+        """
         left = _JOBS.c.state == "running"
         given_up = {"state": "failed", "finished": self._now(), "reason": f"ended the worker {MOST_ATTEMPTS} times"}
         with self._engine.begin() as database:
+            if not counts:
+                database.execute(update_of(_JOBS).where(left).values(attempts=_JOBS.c.attempts - 1))
             worn = update_of(_JOBS).where(left, _JOBS.c.attempts >= MOST_ATTEMPTS).values(given_up)
             again = update_of(_JOBS).where(left).values(state="waiting", stage="waiting", progress=0.0)
             return database.execute(worn).rowcount + database.execute(again).rowcount

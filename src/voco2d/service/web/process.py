@@ -3,8 +3,8 @@
 import fcntl
 import logging
 import multiprocessing
+import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +14,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.exc import OperationalError
+
 from voco2d.errors import Voco2dError
 from voco2d.inference.predictor import Predictor
 from voco2d.logs import start_logging, wordless
 from voco2d.memory import freeze_loaded
 from voco2d.service.audit import Audit
+from voco2d.service.process_group import kill_group, lead_group
 from voco2d.service.web.args import ServeArgs
 from voco2d.service.web.evidence import Explain
 from voco2d.service.web.jobs import Jobs
@@ -27,6 +30,8 @@ from voco2d.workers import end_with_parent
 
 AUDIT_NAME: Final = "audit.jsonl"
 _LOCK_NAME: Final = "worker.lock"
+_AWAY_NAME: Final = "database-away"
+"""Is there from when the database ended the worker until a later one has put its job back into the queue."""
 _POLL_S: Final = 0.3
 _RESTART_S: Final = 2.0
 _STOP_S: Final = 20.0
@@ -83,9 +88,9 @@ class WorkerProcess:
         if process is not None and process.is_alive():
             process.terminate()
             process.join(_STOP_S)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            process.kill()
+            kill_group(process.pid)
+            process.join()
 
     def _begin(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -116,10 +121,14 @@ class WorkerProcess:
         self._ready, self._overran = True, False
 
     def _watch(self) -> None:
+        ended = None
         while not self._stopping.is_set():
-            if self._process is not None:
-                self._process.join()
-                self._overran |= self._process.exitcode == -signal.SIGALRM
+            process = self._process
+            if process is not None and process is not ended:
+                process.join()
+                kill_group(process.pid)  # once: its number may be another's by the time that a start succeeds
+                self._overran |= process.exitcode == -signal.SIGALRM
+                ended = process
             self._ready = False
             if self._stopping.wait(_RESTART_S):
                 return
@@ -145,6 +154,7 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
         tells_more: Whether to log as `--verbose` has it.
     """
     start_logging(tells_more)
+    lead_group()
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends this process in order
     signal.signal(signal.SIGTERM, _stop)
@@ -163,24 +173,37 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
             worker = Worker(jobs, args.jobs, predictor, explain, audit, args.keep_h * 3600, limit=limit)
             if overran:
                 worker.give_up(f"took longer than {args.longest_job_s:g} s")
-            again = jobs.recover()
+            away = args.state / _AWAY_NAME
+            again = jobs.recover(counts=not away.exists())
+            away.unlink(missing_ok=True)
             if again:
                 _log.info("%d jobs that were left unfinished are taken up again", again)
             told.send(None)
-            worker.tidy()
-            while _parent_lives():
-                if not worker.step():
-                    time.sleep(_POLL_S)
+            with _noting(away):
+                worker.tidy()
+                while _parent_lives():
+                    if not worker.step():
+                        time.sleep(_POLL_S)
     except Stopped:
         return
-    except Exception as error:
+    except BaseException as error:  # a library may raise one that is no Exception; Python would print its words
         _log.error("the worker ended\n%s", wordless(error))
-        sys.exit(1)
+        os._exit(1)  # threads that the library left may never end
 
 
 def _parent_lives() -> bool:
     parent = multiprocessing.parent_process()
     return parent is None or parent.is_alive()
+
+
+@contextmanager
+def _noting(away: Path) -> Iterator[None]:
+    """Leave a file where the database ends the block, which can't be told that the running job is not to blame."""
+    try:
+        yield
+    except OperationalError:
+        away.touch()
+        raise
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Runs the service: locks its folder, starts the worker, listens."""
 
+import resource
 import signal
 import socket
 import tempfile
@@ -13,14 +14,18 @@ from voco2d.errors import UsageError
 from voco2d.service.audit import Audit
 from voco2d.service.web.app import make_app
 from voco2d.service.web.args import ServeArgs
+from voco2d.service.web.connections import Connections, ListeningSocket
 from voco2d.service.web.intake import Intake
 from voco2d.service.web.jobs import Jobs
 from voco2d.service.web.process import AUDIT_NAME, Load, WorkerProcess
 from voco2d.service.web.routes import Service
 from voco2d.service.web.tokens import load_tokens
 
-_MOST_CONNECTIONS: Final = 128
+_MOST_CONNECTIONS: Final = 512
+_AT_A_TIME: Final = 100
+"""Connections accepted before those that are there are heard again; fewer than can be open."""
 _IDLE_S: Final = 15
+"""Longest pause between requests; shorter than the time for a head, of which a late one so has the rest."""
 _END_S: Final = 10
 
 
@@ -38,7 +43,8 @@ def serve(args: ServeArgs, load: Load, tell: Callable[[str], None]) -> None:
     """
     args.state.mkdir(parents=True, exist_ok=True)
     with ExitStack() as ending:
-        listening = ending.enter_context(closing(_listen(args)))
+        connections = Connections(_most_connections())
+        listening = ending.enter_context(closing(_listen(args, connections)))
         jobs = ending.enter_context(closing(Jobs(args.database_url)))
         intake = ending.enter_context(closing(Intake(args, jobs)))
         ending.callback(setattr, tempfile, "tempdir", tempfile.tempdir)
@@ -50,8 +56,8 @@ def serve(args: ServeArgs, load: Load, tell: Callable[[str], None]) -> None:
         audit = Audit(args.state / AUDIT_NAME, "job")
         audit.note("started", "")
         _tell(tell, args, listening.getsockname()[1], new)
-        app = make_app(Service(args, jobs, intake, worker), tokens, audit)
-        _run(uvicorn.Server(_config(args, app)), listening)
+        app = make_app(Service(args, jobs, intake, worker), tokens, audit, connections)
+        _run(uvicorn.Server(_config(args, app, connections)), listening)
 
 
 def _run(server: uvicorn.Server, listening: socket.socket) -> None:
@@ -68,9 +74,15 @@ def _ignore(*_: object) -> None:
     """Do nothing: the server has ended already when this is called."""
 
 
-def _listen(args: ServeArgs) -> socket.socket:
+def _most_connections() -> int:
+    """Connections that leave half of the files that a process may have open to everything else."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, files // 2)
+
+
+def _listen(args: ServeArgs, connections: Connections) -> socket.socket:
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = ListeningSocket(family, connections)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((args.host.strip("[]"), args.port))
@@ -82,14 +94,17 @@ def _listen(args: ServeArgs) -> socket.socket:
     return listening
 
 
-def _config(args: ServeArgs, app: object) -> uvicorn.Config:
+def _config(args: ServeArgs, app: object, connections: Connections) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
+        loop="asyncio",  # uvloop, where it is installed, would not ask the socket to accept
         log_config=None,
         access_log=False,  # the audit log tells more, and no address
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
+        backlog=_AT_A_TIME,
+        callback_notify=connections.sweep,
+        timeout_notify=0,  # at each of its rounds, once a second
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=_END_S,
         lifespan="off",

@@ -96,7 +96,7 @@ class Worker:
             self._audit.note("deleted while graded", "", job.id)
         except NothingToGradeError as error:
             self._fail(job.id, str(error))
-        except OperationalError:  # the database is away or locked: no fault of the upload, which is taken up again
+        except OperationalError:  # the database is away or locked: no fault of the upload; see `process.py`
             raise
         except Exception as error:  # whatever an upload holds, the others must still be graded
             _log.warning("job %s failed\n%s", digest_of(job.id), wordless(error))
