@@ -1,4 +1,6 @@
 import json
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,26 @@ import pytest
 from voco2d.errors import UsageError
 from voco2d.service.audit import Audit, digest_of
 from voco2d.service.spool import Spool, SpoolFullError
+
+
+class Killed(BaseException):
+    """Ends a program in the middle of a step."""
+
+
+def _die(*_args, **_more):
+    raise Killed
+
+
+def _add(spool: Spool, instance: str, content: bytes = b"x") -> str:
+    return spool.add("1", "1.1", instance, lambda path: path.write_bytes(content))
+
+
+def _answered(spool: Spool, clock) -> int:
+    """Answer the only study, and return the version that was graded."""
+    clock.now += 10
+    digest, version = spool.take(5.0)
+    spool.ledger.finish(digest, version, "", [], [])
+    return version
 
 
 def test_an_image_is_kept_as_a_whole_under_names_that_tell_nothing(spool):
@@ -25,13 +47,93 @@ def test_the_same_image_replaces_itself_and_another_series_of_the_same_instance_
 
 def test_an_image_that_comes_again_as_it_was_makes_no_new_version(spool, clock):
     def taken(content: bytes):
-        spool.add("1", "1.1", "9", lambda path: path.write_bytes(content))
-        clock.now += 10
-        digest, version = spool.ledger.take(5.0)
-        spool.ledger.finish(digest, version, "", [], [])
-        return version
+        _add(spool, "9", content)
+        return _answered(spool, clock)
 
     assert [taken(content) for content in (b"x", b"x", b"y", b"y")] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("step", ["voco2d.service.spool.Ledger.image", "pathlib.Path.replace"])
+def test_a_kill_while_an_image_is_noted_leaves_no_answer_its_uids_with_other_images(spool, clock, monkeypatch, step):
+    """The sender repeats the image that it was not told of, which was no news where it had been moved already."""
+    _add(spool, "1")
+    assert _answered(spool, clock) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(step, _die)
+        with pytest.raises(Killed):
+            _add(spool, "2")
+    spool.close()
+    again = Spool(spool.folder, 10**9, clock)
+    assert again.ledger.counts() == {"graded": 1}
+    _add(again, "2")
+    assert _answered(again, clock) == 2
+    assert len(list(again.images(digest_of("1")).iterdir())) == 2
+    again.close()
+
+
+def test_a_study_that_grows_while_it_is_graded_is_a_new_version_even_if_the_image_could_not_be_kept(
+    spool, clock, monkeypatch
+):
+    _add(spool, "1")
+    clock.now += 10
+    digest, version = spool.take(5.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.replace", _die)
+        with pytest.raises(Killed):
+            _add(spool, "2")
+    assert not spool.ledger.finish(digest, version, "", [], [])
+    assert spool.take(5.0) == (digest, 2)
+
+
+def test_an_image_that_comes_while_its_study_is_forgotten_is_kept(spool, clock, monkeypatch):
+    _add(spool, "1")
+    _answered(spool, clock)
+    clock.now += 100
+    late = threading.Thread(target=_add, args=(spool, "2"))
+    listed = spool.ledger.forgettable
+
+    def meanwhile(keep_s):
+        found = listed(keep_s)
+        late.start()
+        late.join(0.3)
+        return found
+
+    monkeypatch.setattr(spool.ledger, "forgettable", meanwhile)
+    assert spool.forget(50.0) == 1
+    late.join()
+    assert len(list(spool.images(digest_of("1")).iterdir())) == 1
+    assert spool.ledger.counts() == {"receiving": 1}
+
+
+def test_a_kill_while_a_study_is_forgotten_leaves_all_of_it_or_nothing(spool, clock, monkeypatch):
+    for instance in "12":
+        _add(spool, instance)
+    _answered(spool, clock)
+    clock.now += 100
+    monkeypatch.setattr(shutil, "rmtree", _die)
+    with pytest.raises(Killed):
+        spool.forget(50.0)
+    monkeypatch.undo()
+    _add(spool, "3")
+    spool.close()
+    again = Spool(spool.folder, 10**9, clock)
+    assert len(list(again.images(digest_of("1")).iterdir())) == 1
+    assert list(again.incoming.iterdir()) == []
+    again.close()
+
+
+def test_images_that_come_after_the_others_were_forgotten_are_known_to_be_alone(spool, clock):
+    digest = _add(spool, "1")
+    _answered(spool, clock)
+    _add(spool, "2")
+    _answered(spool, clock)
+    assert not spool.ledger.is_forgotten(digest)
+    clock.now += 100
+    spool.forget(50.0)
+    for instance in "34":
+        _add(spool, instance)
+    assert spool.ledger.is_forgotten(digest)
+    assert _answered(spool, clock) == 3
 
 
 def test_a_write_that_fails_leaves_nothing_behind(spool):

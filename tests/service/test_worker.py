@@ -1,3 +1,4 @@
+import json
 import time
 
 import pytest
@@ -124,6 +125,8 @@ def test_a_study_whose_process_is_killed_from_outside_is_tried_again_and_given_u
     assert spool.ledger.failures() == [(bad, "ended the program while it was graded")]
     assert (tries.count(bad), tries.count(sound)) == (MOST_ATTEMPTS, 1)
     assert spool.ledger.counts() == {"graded": 1, "failed": 1}
+    noted = [json.loads(line) for line in (spool.folder / "audit.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in noted if line["study_digest"] == bad] == [*["to be graded again"] * 3, "failed"]
 
 
 def test_studies_wait_until_networks_can_be_loaded_again(spool, clock, monkeypatch):
