@@ -19,7 +19,7 @@ class OddError(Exception):
         super().__init__(one + other)
 
 
-def answer(folder: Path, version: int) -> dict[str, bytes]:
+def answer(folder: Path, version: int, is_rest: bool) -> dict[str, bytes]:
     if folder.name == "hang":
         threading.Event().wait()
     if folder.name == "crash":
@@ -30,6 +30,8 @@ def answer(folder: Path, version: int) -> dict[str, bytes]:
         raise OddError("MEI", "ER")  # in two pieces: a traceback quotes this line
     if folder.name == "pid":
         return {"pid": str(os.getpid()).encode()}
+    if folder.name == "rest":
+        return {"rest": str(is_rest).encode()}
     if folder.name == "fail":
         raise ReadError(folder, "shows no body")
     return {"result.json": str(version).encode()}
@@ -50,7 +52,7 @@ def load_unless(hindrance: Path):
     return answer
 
 
-def _hold(told: Path, _folder: Path, _version: int) -> dict[str, bytes]:
+def _hold(told: Path, _folder: Path, _version: int, _is_rest: bool) -> dict[str, bytes]:
     """Hold the interpreter, so that no other thread of the process gets to do anything."""
     told.write_text(str(os.getpid()))
     re.match(r"(a+)+$", "a" * 40 + "b")

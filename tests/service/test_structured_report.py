@@ -73,6 +73,15 @@ def test_key_slices_are_referred_to_by_their_target_alone(make_result, files):
     assert [item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence] == [chosen]
 
 
+def test_each_group_says_where_earlier_images_were_deleted(make_result, hospital_study):
+    remark = "Earlier images were deleted; this is of those that came since"
+    for refused, groups in (("", len(POSITIVE)), ("not_abdomen", 1)):
+        for is_rest in (True, False):
+            rest = read_headers(hospital_study, "", 2, is_rest)
+            report = structured_report(make_result(refused=refused), rest, [], [])
+            assert str(report).count(remark) == is_rest * groups
+
+
 def test_a_refused_study_has_no_number_and_names_the_gate(make_result, files):
     report = structured_report(make_result(refused="not_abdomen"), files, [], [])
     text = str(report)

@@ -87,7 +87,7 @@ def _serve(
     filters: dict[str, str],
 ) -> int:
     audit = Audit(spool.folder / "audit.jsonl")
-    worker = Worker(args, spool, audit, lambda digest, version: grade(spool.images(digest), version))
+    worker = Worker(args, spool, audit, lambda digest, version: _grade(grade, spool, digest, version))
     left = spool.ledger.recover()
     if left:
         print(f"{left} studies were being graded when the node last ended; they are begun again", flush=True)
@@ -115,6 +115,10 @@ def _serve(
     for reason, count in spool.ledger.refusals().items():
         print(f"refused {count} times: {reason}")
     return 0
+
+
+def _grade(grade: Answer, spool: Spool, digest: str, version: int) -> dict[str, bytes]:
+    return grade(spool.images(digest), version, spool.ledger.is_forgotten(digest))
 
 
 def choose_explainer(wanted: bool | None, predictor: Predictor) -> Explainer | None:

@@ -1,6 +1,7 @@
 """Grades a received study and writes its answer as DICOM objects."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,10 +20,17 @@ from voco2d.service.study_files import read_headers
 RESULT_NAME = "result.json"
 EXPLANATION_NAME = "explanation.json"
 REPORT_NAME = "report.dcm"
+REST_REMARK = "earlier images of the study were deleted after their answer; this is of those that came since"
 
 
 def answer(
-    predictor: Predictor, folder: Path, version: int, pdf: bool, explainer: Explainer | None = None
+    predictor: Predictor,
+    folder: Path,
+    version: int,
+    is_rest: bool = False,
+    *,
+    pdf: bool,
+    explainer: Explainer | None = None,
 ) -> dict[str, bytes]:
     """Grade the study in a folder and write what is sent back.
 
@@ -30,6 +38,7 @@ def answer(
         predictor: Loaded once.
         folder: Images of one study.
         version: How often it grew after it was answered, from 1.
+        is_rest: Whether images that came earlier were deleted after their answer; the answer then says so.
         pdf: Whether a page goes with the report.
         explainer: Of that predictor; without it the report names no key slices.
 
@@ -41,8 +50,11 @@ def answer(
     """
     explanations = None if explainer is None else Explanations(explainer)
     result = predictor.predict(folder, None if explanations is None else explanations.look)
+    if is_rest:
+        series = [replace(entry, remarks=(*entry.remarks, REST_REMARK)) for entry in result.series]
+        result = replace(result, series=tuple(series))
     chosen = foremost(result)
-    files = read_headers(folder, result.series[chosen].series_id, version)
+    files = read_headers(folder, result.series[chosen].series_id, version, is_rest)
     explained = None if explanations is None else explanations.of(result)
     key_slices = [] if explained is None else find_key_slices(explained.series[chosen], files)
     report = structured_report(result, files, key_slices, [runtime.sha256 for runtime in predictor.models.runtimes])

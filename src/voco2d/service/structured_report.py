@@ -47,6 +47,8 @@ _ENDS = (Code("255605001", "SCT", "Minimum"), Code("56851009", "SCT", "Maximum")
 _NOT_ASSESSED = Code("not-assessed", SCHEME, "Not assessed by algorithm")
 _CAUSE = Code("cause", SCHEME, "Cause")
 _CLASS = Code("class", SCHEME, "Class")
+_REMARK = Code("remark", SCHEME, "Remark")
+_REST = Code("images-deleted", SCHEME, "Earlier images were deleted; this is of those that came since")
 _LONGEST_VALUE, _LONGEST_MEANING = 16, 64
 """Characters of a code value (SH) and of its meaning (LO)."""
 
@@ -58,7 +60,8 @@ def structured_report(
 
     It has a group a class other than the first, or a group every class of multiclass targets that are not RSNA's: what
     was looked for (finding type, site, severity), its probability with the lowest and highest of several networks, and
-    the key slices. A study that was not assessed has one group that says so and names the gates.
+    the key slices. A study that was not assessed has one group that says so and names the gates. Each group says where
+    earlier images of the study were deleted and not graded with these.
 
     Args:
         result: The answer.
@@ -132,14 +135,15 @@ def _findings(
                 measurements.append(_probability(sr, end, kind))
             finding, site, kind_of = _coded(target, grade) if rsna else (_private(target.name), None, _private(grade))
             name = _SEVERITY if rsna else _CLASS
-            evaluations = None if kind_of is None else [sr.QualitativeEvaluation(name, kind_of)]
+            evaluations = [] if kind_of is None else [sr.QualitativeEvaluation(name, kind_of)]
+            evaluations += _remarks(sr, files)
             yield sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=sr.TrackingIdentifier(uid=files.uid(column), identifier=column),
                 finding_type=finding,
                 finding_sites=None if site is None else [sr.FindingSite(site)],
                 algorithm_id=algorithm,
                 measurements=measurements,
-                qualitative_evaluations=evaluations,
+                qualitative_evaluations=evaluations or None,
                 source_images=images or None,
             )
 
@@ -166,9 +170,14 @@ def _refusal(sr: Any, result: StudyResult, files: StudyFiles, algorithm: Any) ->
         qualitative_evaluations=[
             sr.QualitativeEvaluation(_CAUSE, Code(gate.replace("_", "-")[:16], SCHEME, gate.replace("_", " ")[:64]))
             for gate in causes
-        ],
+        ]
+        + _remarks(sr, files),
         source_images=[_image(sr, files, str(files.first.SOPInstanceUID))],
     )
+
+
+def _remarks(sr: Any, files: StudyFiles) -> list[Any]:
+    return [sr.QualitativeEvaluation(_REMARK, _REST)] if files.is_rest else []
 
 
 def _probability(sr: Any, value: float, derivation: Code | None = None) -> Any:

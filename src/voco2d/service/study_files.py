@@ -41,10 +41,12 @@ class StudyFiles:
     Args:
         headers: Of its images, without pixels; at least one.
         version: How often the study grew after it was answered, from 1; part of the UIDs of answers.
+        is_rest: Whether images of the study that came earlier were deleted after their answer.
     """
 
     headers: Sequence[Dataset]
     version: int = 1
+    is_rest: bool = False
     _by_uid: dict[str, Dataset] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,13 +87,14 @@ class StudyFiles:
         return generate_uid(prefix="2.25.", entropy_srcs=[self.study_uid, str(self.version), what])
 
 
-def read_headers(folder: Path, series_id: str, version: int) -> StudyFiles:
+def read_headers(folder: Path, series_id: str, version: int, is_rest: bool = False) -> StudyFiles:
     """Read the headers of a series from a folder that holds its study.
 
     Args:
         folder: DICOM files.
         series_id: Series instance UID; where no image has it, all images are taken.
         version: See `StudyFiles`.
+        is_rest: See there.
 
     Raises:
         ReadError: There is no image.
@@ -105,4 +108,4 @@ def read_headers(folder: Path, series_id: str, version: int) -> StudyFiles:
             if name not in header:
                 setattr(header, name, "")
     series.sort(key=lambda header: (int(header.get("InstanceNumber") or 0), str(header.SOPInstanceUID)))
-    return StudyFiles(series, version)
+    return StudyFiles(series, version, is_rest)
