@@ -111,6 +111,8 @@ def _serve(
     told = ", ".join(
         f"{counts.get(state, 0)} {state}" for state in ("graded", "failed", "receiving", "sent", "waiting")
     )
+    if counts.get("given_up"):
+        told += f", {counts['given_up']} given up"
     print(f"studies and results: {told}")
     for reason, count in spool.ledger.refusals().items():
         print(f"refused {count} times: {reason}")

@@ -33,6 +33,11 @@ class Outgoing:
     target: str
     attempts: int
 
+    @property
+    def study(self) -> str:
+        """Digest of the study that it is of."""
+        return Path(self.file).parts[1]
+
 
 class Ledger:
     """States of studies and of what is sent; each change is on disk before the call returns.
@@ -180,11 +185,21 @@ class Ledger:
         """Note that something arrived."""
         self._end_try(entry, "sent", "", 0.0)
 
-    def not_sent(self, entry: Outgoing, reason: str) -> None:
-        """Note why something did not arrive; it is tried again, later each time, and given up at last."""
-        given_up = entry.attempts + 1 >= _GIVE_UP_AFTER
+    def not_sent(self, entry: Outgoing, reason: str, is_final: bool = False) -> bool:
+        """Note why something did not arrive; it is tried again, later each time, and given up at last.
+
+        Args:
+            entry: What.
+            reason: Why; without identifiers.
+            is_final: Whether it is of no use to try it again.
+
+        Returns:
+            Whether it is given up.
+        """
+        given_up = is_final or entry.attempts + 1 >= _GIVE_UP_AFTER
         wait = min(_LONGEST_WAIT_S, 2.0 ** min(entry.attempts, 16))
         self._end_try(entry, "given_up" if given_up else "waiting", reason, wait)
+        return given_up
 
     def counts(self) -> dict[str, int]:
         """Count studies by state, and results by `sent`, `waiting` and `given_up`."""

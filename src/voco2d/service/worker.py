@@ -115,7 +115,7 @@ class Worker:
     def _send(self) -> None:
         while not self._stop.is_set():
             try:
-                if send_due(self._spool.ledger, self._spool.folder, self._args):
+                if send_due(self._spool.ledger, self._spool.folder, self._args, self._audit):
                     continue
             except Exception as error:  # the next try may work, and grading goes on
                 _log.error("sending failed (%s)", type(error).__name__)
