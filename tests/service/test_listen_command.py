@@ -60,6 +60,19 @@ def test_another_engine_is_explained_where_asked_for_and_says_what_it_lacks(plai
     assert "only the engine torch" in capsys.readouterr().out
 
 
+def test_how_long_results_are_kept_is_told(monkeypatch):
+    told = {}
+
+    def caught(**args):
+        told.update(args)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("voco2d.commands.listen.NodeArgs", caught)
+    for more, hours in ((), None), (("--keep-results-hours", "0.5"), 0.5):
+        main(["listen", "--model", "run", "--spool", "spool", *more])
+        assert told["keep_results_h"] == hours
+
+
 def test_grading_is_told_as_to_predict(monkeypatch, bright_predictor):
     words = ["listen", "--model", "run", "--spool", "spool", "--precision", "bf16", "--test-flips", "depth"]
     options = build_parser().parse_args([*words, "--calibration", "none", "--runtime", "torch", "--device", "cpu"])

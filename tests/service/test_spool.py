@@ -167,6 +167,58 @@ def test_room_is_made_by_forgetting(tmp_path, clock):
     small.close()
 
 
+def test_results_go_once_they_were_sent_or_given_up_and_are_old(spool, clock):
+    """They hold names and identifiers of patients, and stayed for ever."""
+    studies = {}
+    for uid in ("sent", "given up", "waiting", "failed", "late"):
+        spool.add(uid, "1.1", "1", lambda path: path.write_bytes(b"x"))
+        clock.now += 10
+        digest, version = spool.take(5.0)
+        paths = spool.write_results(digest, version, {"result.json": b"{}", "report.dcm": b"MEIER^HANS"})
+        spool.ledger.finish(digest, version, "no body" if uid == "failed" else "", paths[1:], ["X@h:1"])
+        studies[digest] = uid
+    for entry in spool.ledger.due():
+        if studies[entry.study] == "given up":
+            spool.ledger.not_sent(entry, "gone", is_final=True)
+        elif studies[entry.study] != "waiting":
+            spool.ledger.sent(entry)
+    assert spool.forget_results(100.0) == 0
+    clock.now += 100
+    spool.add("late", "1.1", "2", lambda path: path.write_bytes(b"x"))
+    assert spool.forget_results(100.0) == 3
+    assert {studies[path.name] for path in (spool.folder / "results").iterdir()} == {"waiting", "late"}
+    (waiting,) = spool.ledger.due()
+    spool.ledger.sent(waiting)
+    assert spool.forget_results(100.0) == 1
+    assert spool.forget_results(100.0) == 0
+
+
+def test_results_count_for_what_the_spool_may_hold(tmp_path, clock):
+    small = Spool(tmp_path, 100, clock)
+    _add(small, "1")
+    for _ in range(2):  # of an attempt that a crash ended; counted once
+        small.write_results(digest_of("1"), 1, {"a.dcm": b"x" * 60})
+    _answered(small, clock)
+    assert small.lack() == ""
+    small.close()
+    small = Spool(tmp_path, 61, clock)
+    assert small.lack() == "the spool holds the most allowed"
+    clock.now += 100
+    assert small.forget_results(50.0) == 1
+    assert small.lack() == ""
+    small.write_results(digest_of("2"), 1, {"a.dcm": b"x" * 60})
+    assert small.lack() == "the spool holds the most allowed"
+    small.close()
+
+
+def test_images_that_replace_themselves_count_once(tmp_path):
+    small = Spool(tmp_path, 10)
+    for _ in range(3):
+        _add(small, "1", b"x" * 9)
+    assert small.lack() == ""
+    small.close()
+
+
 def test_results_appear_all_at_once_and_an_attempt_that_a_crash_ended_is_replaced(spool):
     spool.write_results("d", 1, {"a.dcm": b"old"})
     paths = spool.write_results("d", 1, {"a.dcm": b"1", "b.json": b"2"})

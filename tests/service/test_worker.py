@@ -121,6 +121,28 @@ def test_a_study_whose_process_is_killed_from_outside_is_tried_again_and_given_u
     assert [line["event"] for line in noted if line["study_digest"] == bad] == [*["to be graded again"] * 3, "failed"]
 
 
+@pytest.mark.parametrize(
+    ("args", "is_kept"),
+    [
+        ({"targets": (DimseTarget("A", "h", 1),)}, False),
+        ({}, True),
+        ({"keep_results_h": 1.0}, False),
+        ({"targets": (DimseTarget("A", "h", 1),), "keep_results_h": 100.0}, True),
+    ],
+)
+def test_results_go_with_the_images_where_an_archive_has_them(spool, clock, args, is_kept):
+    _receive(spool, "1")
+    clock.now += 5
+    worker = _worker(spool, lambda _digest, _version: {"report.dcm": b"sr"}, **args)
+    worker.step()
+    for entry in spool.ledger.due():
+        spool.ledger.sent(entry)
+    clock.now += 25 * 3600
+    _worker(spool, lambda _digest, _version: {}, **args).step()
+    assert list((spool.folder / "images").iterdir()) == []
+    assert bool(list((spool.folder / "results").iterdir())) == is_kept
+
+
 def test_studies_wait_until_networks_can_be_loaded_again(spool, clock, monkeypatch):
     monkeypatch.setattr(worker_module, "_LOAD_AGAIN_S", 0.0)
     tries = []

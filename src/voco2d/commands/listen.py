@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         targets=tuple(parse_target(text) for text in options.send_to),
         quiet_s=options.quiet_seconds,
         keep_h=options.keep_hours,
+        keep_results_h=options.keep_results_hours,
         most_associations=options.most_associations,
         most_gb=options.most_gb,
         most_image_bytes=options.most_image_mb << 20,

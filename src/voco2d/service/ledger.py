@@ -70,9 +70,9 @@ class Ledger:
             )
 
     def grow(self, digest: str, is_alone: bool) -> None:
-        """Give a study that was taken already a new version; to be called before an image appears that it had not.
+        """Give a study that was taken already a new version, before an image appears that it had not.
 
-        A kill between the two then costs a number, where it would else leave an answer's UIDs to other images.
+        A kill between the two costs a number; the other way round it left an answer's UIDs to other images.
 
         Args:
             digest: A study, which may be unknown.
@@ -229,11 +229,16 @@ class Ledger:
     def forgettable(self, keep_s: float) -> list[str]:
         """Return answered studies whose last image is older; their images may go."""
         with self._file.open() as database:
-            rows = database.execute(
-                "SELECT digest FROM studies WHERE state IN ('graded', 'failed') AND last_image <= ?",
-                (self._now() - keep_s,),
-            ).fetchall()
+            old = "SELECT digest FROM studies WHERE state IN ('graded', 'failed') AND last_image <= ?"
+            rows = database.execute(old, (self._now() - keep_s,)).fetchall()
         return [str(row[0]) for row in rows]
+
+    def settled(self, keep_s: float) -> list[str]:
+        """Return those of `forgettable` of which no result waits to be sent; their results may go."""
+        with self._file.open() as database:
+            rows = database.execute("SELECT file, target, attempts FROM outgoing WHERE state = 'waiting'").fetchall()
+        waiting = {Outgoing(*row).study for row in rows}
+        return [digest for digest in self.forgettable(keep_s) if digest not in waiting]
 
     def _end_try(self, entry: Outgoing, state: str, reason: str, wait_s: float) -> None:
         with self._file.open() as database:

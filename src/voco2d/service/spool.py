@@ -25,8 +25,8 @@ class SpoolFullError(Exception):
 class Spool:
     """Images by study below `images/`, results below `results/`, states in `node.sqlite`.
 
-    File names are digests of UIDs. Images hold whatever their senders wrote, names of patients among it: the folder is
-    for its owner alone (mode 0700).
+    File names are digests of UIDs. Images hold whatever their senders wrote, names of patients among it, and results
+    repeat some: the folder is for its owner alone (mode 0700).
 
     Threads may call at the same time; other processes are kept out by `node.lock`.
 
@@ -114,8 +114,11 @@ class Spool:
             (part / name).write_bytes(content)
             to_disk(part / name)
         final.parent.mkdir(exist_ok=True)
-        shutil.rmtree(final, ignore_errors=True)  # of an attempt that a crash ended
+        before = _size(final)
+        shutil.rmtree(final, ignore_errors=True)  # of an attempt that a crash ended, or of the same study sent again
         part.replace(final)
+        with self._changing:
+            self._used += _size(final) - before
         to_disk(final.parent)
         return [str((final / name).relative_to(self.folder)) for name in files]
 
@@ -125,10 +128,17 @@ class Spool:
         A study that an image comes to meanwhile keeps all of them, or only the one that came since.
         """
         with self._changing:
-            found = {path.name for path in (self.folder / "images").iterdir()}
-            gone = [self._set_aside(self.images(digest)) for digest in found & set(self.ledger.forgettable(keep_s))]
-        self._delete(gone)
-        return len(gone)
+            gone = self._set_aside("images", self.ledger.forgettable(keep_s))
+        return self._delete(gone)
+
+    def forget_results(self, keep_s: float) -> int:
+        """Delete the results of studies that were answered long ago; return how many studies that were.
+
+        A study of which a result still waits to be sent keeps all; what was given up goes like what arrived.
+        """
+        with self._changing:
+            gone = self._set_aside("results", self.ledger.settled(keep_s))
+        return self._delete(gone)
 
     def lack(self) -> str:
         """Say why nothing more can be taken in, or nothing where there is room."""
@@ -156,18 +166,22 @@ class Spool:
         self._used += size - before
         self.ledger.image(digest, is_new)
 
-    def _set_aside(self, folder: Path) -> Path:
-        """Move a folder to where a new start deletes it, at once and as a whole."""
-        aside = self.incoming / f"{uuid.uuid4().hex}.forgotten"
-        folder.replace(aside)
-        return aside
+    def _set_aside(self, kind: str, digests: list[str]) -> list[Path]:
+        """Move folders to where a new start deletes them, each at once and as a whole."""
+        found = {path.name for path in (self.folder / kind).iterdir()}
+        moved = []
+        for digest in found.intersection(digests):
+            aside = self.incoming / f"{uuid.uuid4().hex}.forgotten"
+            moved.append((self.folder / kind / digest).replace(aside))
+        return moved
 
-    def _delete(self, folders: list[Path]) -> None:
+    def _delete(self, folders: list[Path]) -> int:
         for folder in folders:
             size = _size(folder)
             shutil.rmtree(folder)
             with self._changing:
                 self._used -= size
+        return len(folders)
 
 
 def _size(folder: Path) -> int:

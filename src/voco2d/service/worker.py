@@ -79,6 +79,8 @@ class Worker:
         if time.monotonic() >= self._next_forgetting:
             self._next_forgetting = time.monotonic() + _FORGET_EVERY_S
             self._spool.forget(self._args.keep_h * 3600)
+            if self._args.results_h is not None:
+                self._spool.forget_results(self._args.results_h * 3600)
         for digest in self._spool.ledger.give_up():
             self._audit.note("failed", "", "", study_digest=digest)
             _log.warning("study %s failed: %s", digest, GIVEN_UP)
