@@ -166,6 +166,31 @@ def test_a_file_that_cannot_be_read_is_given_up_alone_and_told(spool, clock, rec
     assert "MEIER" not in audit + caplog.text
 
 
+def test_an_archive_that_aborts_at_one_result_gets_the_others(spool, clock):
+    received = []
+
+    def store(event):
+        if event.dataset.SOPInstanceUID == "1.2":
+            event.assoc.abort()
+        else:
+            received.append(event.dataset.SOPInstanceUID)
+        return 0x0000
+
+    entity = AE("PACS")
+    entity.add_supported_context(Comprehensive3DSRStorage, ExplicitVRLittleEndian)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    target = DimseTarget("PACS", "127.0.0.1", int(server.server_address[1]))
+    _finish(spool, clock, [_report(f"1.{number}") for number in range(1, 5)], spell(target))
+    try:
+        for _ in range(3):
+            _send_due(spool, NodeArgs(targets=(target,), timeout_s=5.0))
+            clock.now += 5
+    finally:
+        server.shutdown()
+    assert sorted(received) == ["1.1", "1.3", "1.4"]
+    assert spool.ledger.counts() == {"graded": 4, "sent": 3, "waiting": 1}
+
+
 def test_a_disk_that_may_recover_has_its_files_tried_again(spool, clock, receive, monkeypatch):
     arrived = receive()
     _finish(spool, clock, [_report("1.1"), _report("1.2")], spell(TARGET))

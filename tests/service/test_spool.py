@@ -122,6 +122,26 @@ def test_a_kill_while_a_study_is_forgotten_leaves_all_of_it_or_nothing(spool, cl
     again.close()
 
 
+def test_images_of_which_nothing_is_noted_are_graded_and_forgotten_like_others(spool, clock, monkeypatch):
+    """A kill before the note left them, and names in them, for ever; a ledger that was deleted is replaced."""
+    with monkeypatch.context() as patched:
+        patched.setattr("voco2d.service.spool.Ledger.image", _die)
+        with pytest.raises(Killed):
+            _add(spool, "1")
+    spool.close()
+    for _ in range(2):  # a start changes nothing of what is noted
+        again = Spool(spool.folder, 10**9, clock)
+        again.close()
+    again = Spool(spool.folder, 10**9, clock)
+    assert _answered(again, clock) == 1
+    clock.now += 100
+    assert again.forget(50.0) == 1
+    again.close()
+    again = Spool(spool.folder, 10**9, clock)
+    assert again.ledger.counts() == {"graded": 1}
+    again.close()
+
+
 def test_images_that_come_after_the_others_were_forgotten_are_known_to_be_alone(spool, clock):
     digest = _add(spool, "1")
     _answered(spool, clock)

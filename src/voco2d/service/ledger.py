@@ -1,12 +1,12 @@
 """What the studies of the DICOM node have come to, in one SQLite file that outlives crashes at any moment."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal
 
 from voco2d.service.ledger_file import LedgerFile
+from voco2d.service.outgoing import Outgoing
 
 State = Literal["receiving", "running", "graded", "failed"]
 """`receiving` until it was quiet; `running` until its results are written; `failed` where there is no answer."""
@@ -17,26 +17,6 @@ GIVEN_UP: Final = "ended the program while it was graded"
 
 _LONGEST_WAIT_S: Final = 600.0
 _GIVE_UP_AFTER: Final = 50
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """A result that waits to be sent.
-
-    Args:
-        file: Path below the spool.
-        target: Where it goes, as the ledger spells it.
-        attempts: How often it was tried.
-    """
-
-    file: str
-    target: str
-    attempts: int
-
-    @property
-    def study(self) -> str:
-        """Digest of the study that it is of."""
-        return Path(self.file).parts[1]
 
 
 class Ledger:
@@ -90,6 +70,17 @@ class Ledger:
                 "state = CASE state WHEN 'running' THEN 'receiving' ELSE state END "
                 "WHERE digest = ? AND version <= taken",
                 (digest,),
+            )
+
+    def adopt(self, digests: Iterable[str]) -> None:
+        """Take up studies whose images are kept though nothing is noted of them.
+
+        A kill before the first image was noted leaves such, and so does a ledger that was deleted.
+        """
+        with self._file.open() as database:
+            database.executemany(
+                "INSERT OR IGNORE INTO studies VALUES (?, 'receiving', ?, 0, '', 1, 0)",
+                [(digest, self._now()) for digest in digests],
             )
 
     def is_forgotten(self, digest: str) -> bool:

@@ -12,8 +12,9 @@ from pydicom.filereader import read_file_meta_info
 
 from voco2d.service.audit import Audit
 from voco2d.service.delivery import AwayError, Kind, NotSentError, Store, connect
-from voco2d.service.ledger import Ledger, Outgoing
+from voco2d.service.ledger import Ledger
 from voco2d.service.node_args import NodeArgs, Target, WebTarget
+from voco2d.service.outgoing import Outgoing
 
 _MOST_AT_ONCE: Final = 100
 """Results that one association carries."""

@@ -53,6 +53,7 @@ class Spool:
         self.ledger = Ledger(folder / "node.sqlite", now)
         shutil.rmtree(self.incoming)  # what a crash cut short: images nobody was told of, and what was being deleted
         self.incoming.mkdir()
+        self.ledger.adopt({path.parent.name for path in (folder / "images").glob("*/*")})
         self._used = sum(_size(folder / name) for name in ("images", "results"))
         self._changing = threading.Lock()
         """Held while an image appears, or studies are taken or forgotten: none of these meets half of another."""
