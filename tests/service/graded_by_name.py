@@ -27,7 +27,7 @@ class PanicError(BaseException):
         super().__init__(one + other)
 
 
-def answer(folder: Path, version: int) -> dict[str, bytes]:
+def answer(folder: Path, version: int, is_rest: bool) -> dict[str, bytes]:
     if folder.name == "hang":
         threading.Event().wait()
     if folder.name == "start":  # a program that is still there when the study overruns
@@ -43,6 +43,8 @@ def answer(folder: Path, version: int) -> dict[str, bytes]:
         raise OddError("MEI", "ER")  # in two pieces: a traceback quotes this line
     if folder.name == "pid":
         return {"pid": str(os.getpid()).encode()}
+    if folder.name == "rest":
+        return {"rest": str(is_rest).encode()}
     if folder.name == "fail":
         raise ReadError(folder, "shows no body")
     return {"result.json": str(version).encode()}
@@ -67,7 +69,7 @@ def load_unless(hindrance: Path):
     return answer
 
 
-def _hold(told: Path, _folder: Path, _version: int) -> dict[str, bytes]:
+def _hold(told: Path, _folder: Path, _version: int, _is_rest: bool) -> dict[str, bytes]:
     """Hold the interpreter, so that no other thread of the process gets to do anything."""
     told.write_text(str(os.getpid()))
     re.match(r"(a+)+$", "a" * 40 + "b")

@@ -15,7 +15,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from voco2d.inference.explain.explain_study import explain_study
 from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.predictor import Predictor
-from voco2d.service.answer import EXPLANATION_NAME, REPORT_NAME, RESULT_NAME, answer
+from voco2d.service.answer import EXPLANATION_NAME, REPORT_NAME, REST_REMARK, RESULT_NAME, answer
 from voco2d.service.key_slices import find_key_slices
 from voco2d.service.study_files import read_headers
 from voco2d.targets import TARGETS
@@ -92,6 +92,13 @@ def test_without_an_explainer_the_answer_is_the_same_and_names_no_slice(written,
     assert plain[RESULT_NAME] == written[RESULT_NAME]
     groups = srread(io.BytesIO(plain[REPORT_NAME])).content.get_image_measurement_groups()
     assert not any(group.source_images for group in groups)
+
+
+def test_an_answer_on_late_images_alone_says_so(marked_study, bright_predictor):
+    plain, late = (answer(bright_predictor(), marked_study[0], 2, is_rest, pdf=False) for is_rest in (False, True))
+    assert REST_REMARK in json.loads(late[RESULT_NAME])["reason"]
+    assert REST_REMARK not in plain[RESULT_NAME].decode()
+    assert REST_REMARK.encode() in late[REPORT_NAME]
 
 
 def test_a_refused_study_has_no_key_images(mean_explainer, marked_study):

@@ -80,7 +80,7 @@ def test_a_wrong_password_is_told_without_it_and_reports_wait(archive, spool, tm
     digest, version = spool.ledger.take(-1.0)
     (path,) = spool.write_results(digest, version, {"report.dcm": _report()})
     spool.ledger.finish(digest, version, "", [path], [url])
-    assert send_due(spool.ledger, spool.folder, NodeArgs(targets=(WebTarget(url),), timeout_s=5.0)) == 0
+    assert _send_due(spool, NodeArgs(targets=(WebTarget(url),), timeout_s=5.0)) == 0
     assert spool.ledger.counts()["waiting"] == 1
 
 
@@ -144,6 +144,10 @@ def test_a_password_in_an_address_is_refused_without_telling_it():
         check_address("https://me:secret@pacs/dicom-web")
     assert "secret" not in str(caught.value)
     check_address("https://pacs/dicom-web?user=me@home")
+
+
+def _send_due(spool, args) -> int:
+    return send_due(spool.ledger, spool.folder, args, Audit(spool.folder / "audit.jsonl"))
 
 
 def _report() -> bytes:

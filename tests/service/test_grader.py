@@ -39,6 +39,7 @@ def test_a_study_that_hangs_crashes_or_fails_costs_itself(graded_by_name):
         with pytest.raises(RuntimeError, match=r"^OddError$"):
             grader(Path("odd"), 1)
         assert grader(Path("sound"), 8) == {"result.json": b"8"}
+        assert grader(Path("rest"), 2, True) == {"rest": b"True"}
 
 
 def test_what_cannot_be_loaded_is_told_at_the_start(graded_by_name):

@@ -86,6 +86,8 @@ def test_what_a_crash_left_running_is_begun_again_but_not_for_ever(ledger, clock
         ledger = Ledger(tmp_path / "node.sqlite", clock)  # the program ended and began anew
         assert ledger.recover() == 1
     assert ledger.take(QUIET_S) is None
+    assert ledger.give_up() == ["a"]
+    assert ledger.give_up() == []
     assert ledger.failures() == [("a", "ended the program while it was graded")]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from voco2d.cli import build_parser, main
-from voco2d.commands.listen import choose_explainer, load
+from voco2d.commands.listen import _grade, choose_explainer, load
 from voco2d.commands.service_options import grading_options
 from voco2d.errors import UsageError
 from voco2d.inference.predictor import STORED, Predictor
@@ -60,6 +60,19 @@ def test_another_engine_is_explained_where_asked_for_and_says_what_it_lacks(plai
     assert "only the engine torch" in capsys.readouterr().out
 
 
+def test_how_long_results_are_kept_is_told(monkeypatch):
+    told = {}
+
+    def caught(**args):
+        told.update(args)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("voco2d.commands.listen.NodeArgs", caught)
+    for more, hours in ((), None), (("--keep-results-hours", "0.5"), 0.5):
+        main(["listen", "--model", "run", "--spool", "spool", *more])
+        assert told["keep_results_h"] == hours
+
+
 def test_grading_is_told_as_to_predict(monkeypatch, bright_predictor):
     words = ["listen", "--model", "run", "--spool", "spool", "--precision", "bf16", "--test-flips", "depth"]
     options = build_parser().parse_args([*words, "--calibration", "none", "--runtime", "torch", "--device", "cpu"])
@@ -69,6 +82,20 @@ def test_grading_is_told_as_to_predict(monkeypatch, bright_predictor):
     assert (told["precision"], told["flips"], told["calibration"]) == ("bf16", ["depth"], None)
     assert (told["runtime"], told["device"], told["gates"]) == ("torch", "cpu", "refuse")
     assert grading_options(build_parser().parse_args(words))["calibration"] == STORED
+
+
+def test_who_grades_is_told_of_images_that_were_forgotten(spool, clock):
+    told = []
+    for instance in "123":
+        digest = spool.add("1", "1.1", instance, lambda path: path.write_bytes(b"x"))
+        clock.now += 100
+        _, version = spool.take(5.0)
+        _grade(lambda folder, *more: told.append((folder.name, *more)) or {}, spool, digest, version)
+        spool.ledger.finish(digest, version, "", [], [])
+        if instance == "2":
+            clock.now += 100
+            spool.forget(50.0)
+    assert told == [(digest, 1, False), (digest, 2, False), (digest, 3, True)]
 
 
 def test_a_query_by_what_is_no_keyword_is_wrong_use_before_anything_is_fetched(tmp_path, capsys):

@@ -1,25 +1,18 @@
-import time
+import json
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt
 
 from voco2d.errors import ReadError
 from voco2d.service import worker as worker_module
-from voco2d.service.answer import to_bytes
 from voco2d.service.audit import Audit
 from voco2d.service.grader import KilledError, NotReadyError
 from voco2d.service.ledger import MOST_ATTEMPTS
 from voco2d.service.node_args import DimseTarget, NodeArgs
-from voco2d.service.send import send_due
 from voco2d.service.spool import Spool
 from voco2d.service.structured_report import structured_report
 from voco2d.service.study_files import read_headers
 from voco2d.service.worker import Worker
-
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""pynetdicom leaves sockets to the garbage collector where a connection can't be made."""
 
 
 def _worker(spool, answer, **args):
@@ -124,6 +117,30 @@ def test_a_study_whose_process_is_killed_from_outside_is_tried_again_and_given_u
     assert spool.ledger.failures() == [(bad, "ended the program while it was graded")]
     assert (tries.count(bad), tries.count(sound)) == (MOST_ATTEMPTS, 1)
     assert spool.ledger.counts() == {"graded": 1, "failed": 1}
+    noted = [json.loads(line) for line in (spool.folder / "audit.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in noted if line["study_digest"] == bad] == [*["to be graded again"] * 3, "failed"]
+
+
+@pytest.mark.parametrize(
+    ("args", "is_kept"),
+    [
+        ({"targets": (DimseTarget("A", "h", 1),)}, False),
+        ({}, True),
+        ({"keep_results_h": 1.0}, False),
+        ({"targets": (DimseTarget("A", "h", 1),), "keep_results_h": 100.0}, True),
+    ],
+)
+def test_results_go_with_the_images_where_an_archive_has_them(spool, clock, args, is_kept):
+    _receive(spool, "1")
+    clock.now += 5
+    worker = _worker(spool, lambda _digest, _version: {"report.dcm": b"sr"}, **args)
+    worker.step()
+    for entry in spool.ledger.due():
+        spool.ledger.sent(entry)
+    clock.now += 25 * 3600
+    _worker(spool, lambda _digest, _version: {}, **args).step()
+    assert list((spool.folder / "images").iterdir()) == []
+    assert bool(list((spool.folder / "results").iterdir())) == is_kept
 
 
 def test_studies_wait_until_networks_can_be_loaded_again(spool, clock, monkeypatch):
@@ -146,84 +163,6 @@ def test_studies_wait_until_networks_can_be_loaded_again(spool, clock, monkeypat
     worker = _worker(spool, answer)
     worker.run()
     assert spool.ledger.counts() == {"graded": 2}
-
-
-@pytest.fixture
-def receiver(free_port):
-    """A server that keeps what it is sent, and the status that it answers."""
-    received, status = [], [0x0000]
-
-    def store(event):
-        if status[0] == 0:
-            received.append(event.dataset.SOPInstanceUID)
-        return status[0]
-
-    entity = AE("PACS")
-    entity.add_supported_context(Comprehensive3DSRStorage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-    port = free_port()
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
-    yield DimseTarget("PACS", "127.0.0.1", port), received, status
-    server.shutdown()
-
-
-@pytest.fixture
-def waiting_report(spool, clock, hospital_study, make_result):
-    """A report that waits for a target; returns its UID."""
-
-    def prepare(target):
-        files = read_headers(hospital_study, 1)
-        report = to_bytes(structured_report(make_result(), files, [], []))
-        _receive(spool, "1")
-        clock.now += 5
-        _worker(spool, lambda _digest, _version: {"report.dcm": report}, targets=(target,)).step()
-        return files.uid("structured report")
-
-    return prepare
-
-
-def test_a_report_arrives_and_is_not_sent_again(spool, receiver, waiting_report):
-    target, received, _ = receiver
-    uid = waiting_report(target)
-    args = NodeArgs(targets=(target,))
-    assert send_due(spool.ledger, spool.folder, args) == 1
-    assert send_due(spool.ledger, spool.folder, args) == 0
-    assert received == [uid]
-
-
-def test_a_receiver_that_refuses_or_is_away_is_tried_again(spool, clock, receiver, waiting_report):
-    target, received, status = receiver
-    uid = waiting_report(target)
-    away = NodeArgs(targets=(DimseTarget("PACS", "127.0.0.1", target.port),), timeout_s=2.0)
-    status[0] = 0xA700
-    assert send_due(spool.ledger, spool.folder, away) == 0
-    assert received == []
-    status[0] = 0x0000
-    assert send_due(spool.ledger, spool.folder, away) == 0  # too early
-    clock.now += 2
-    assert send_due(spool.ledger, spool.folder, away) == 1
-    assert received == [uid]
-
-
-def test_a_target_that_nobody_listens_at_holds_nothing_up(spool, free_port, waiting_report):
-    target = DimseTarget("PACS", "127.0.0.1", free_port())
-    waiting_report(target)
-    begun = time.monotonic()
-    assert send_due(spool.ledger, spool.folder, NodeArgs(targets=(target,), timeout_s=2.0)) == 0
-    assert time.monotonic() - begun < 30
-    assert spool.ledger.counts()["waiting"] == 1
-
-
-def test_a_receiver_that_takes_none_of_it_is_named_as_such(spool, waiting_report, caplog):
-    entity = AE("PACS")
-    entity.add_supported_context("1.2.840.10008.1.1")
-    server = entity.start_server(("127.0.0.1", 0), block=False)
-    target = DimseTarget("PACS", "127.0.0.1", int(server.server_address[1]))
-    waiting_report(target)
-    try:
-        assert send_due(spool.ledger, spool.folder, NodeArgs(targets=(target,), timeout_s=2.0)) == 0
-    finally:
-        server.shutdown()
-    assert "1 results not sent yet (does not take this kind of object)" in caplog.text
 
 
 def test_headers_without_names_can_be_answered(hospital_study, make_result, tmp_path):

@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         targets=tuple(parse_target(text) for text in options.send_to),
         quiet_s=options.quiet_seconds,
         keep_h=options.keep_hours,
+        keep_results_h=options.keep_results_hours,
         most_associations=options.most_associations,
         most_gb=options.most_gb,
         most_image_bytes=options.most_image_mb << 20,
@@ -89,7 +90,7 @@ def _serve(
     filters: dict[str, str],
 ) -> int:
     audit = Audit(spool.folder / "audit.jsonl")
-    worker = Worker(args, spool, audit, lambda digest, version: grade(spool.images(digest), version))
+    worker = Worker(args, spool, audit, lambda digest, version: _grade(grade, spool, digest, version))
     left = spool.ledger.recover()
     if left:
         print(f"{left} studies were being graded when the node last ended; they are begun again", flush=True)
@@ -113,10 +114,16 @@ def _serve(
     told = ", ".join(
         f"{counts.get(state, 0)} {state}" for state in ("graded", "failed", "receiving", "sent", "waiting")
     )
+    if counts.get("given_up"):
+        told += f", {counts['given_up']} given up"
     print(f"studies and results: {told}")
     for reason, count in spool.ledger.refusals().items():
         print(f"refused {count} times: {reason}")
     return 0
+
+
+def _grade(grade: Answer, spool: Spool, digest: str, version: int) -> dict[str, bytes]:
+    return grade(spool.images(digest), version, spool.ledger.is_forgotten(digest))
 
 
 def choose_explainer(wanted: bool | None, predictor: Predictor) -> Explainer | None:

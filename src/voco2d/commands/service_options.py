@@ -31,6 +31,12 @@ def listen(parser: argparse.ArgumentParser) -> None:
         "--keep-hours", type=float, default=24.0, metavar="N", help="images of answered studies (default %(default)s)"
     )
     parser.add_argument(
+        "--keep-results-hours",
+        type=float,
+        metavar="N",
+        help="their results, once sent (default: as images; for ever without --send-to)",
+    )
+    parser.add_argument(
         "--study-minutes",
         type=float,
         default=30.0,
@@ -38,7 +44,7 @@ def listen(parser: argparse.ArgumentParser) -> None:
         help="a study that is graded longer has failed, 0 for no end (default %(default)s)",
     )
     parser.add_argument("--most-associations", type=count, default=16, metavar="N", help="default %(default)s")
-    parser.add_argument("--most-gb", type=float, default=50.0, metavar="N", help="of images (default %(default)s)")
+    parser.add_argument("--most-gb", type=float, default=50.0, metavar="N", help="of the spool (default %(default)s)")
     parser.add_argument("--most-image-mb", type=positive, default=2048, metavar="N", help="default %(default)s")
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="speak TLS only, with this certificate")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")

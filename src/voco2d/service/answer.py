@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,12 +27,19 @@ from voco2d.service.study_files import StudyFiles, read_headers
 RESULT_NAME = "result.json"
 EXPLANATION_NAME = "explanation.json"
 REPORT_NAME = "report.dcm"
+REST_REMARK = "earlier images of the study were deleted after their answer; this is of those that came since"
 
 _log = logging.getLogger(__name__)
 
 
 def answer(
-    predictor: Predictor, folder: Path, version: int, pdf: bool, explainer: Explainer | None = None
+    predictor: Predictor,
+    folder: Path,
+    version: int,
+    is_rest: bool = False,
+    *,
+    pdf: bool,
+    explainer: Explainer | None = None,
 ) -> dict[str, bytes]:
     """Grade the study in a folder and write what is sent back.
 
@@ -39,6 +47,7 @@ def answer(
         predictor: Loaded once.
         folder: Images of one study.
         version: How often it grew after it was answered, from 1.
+        is_rest: Whether images that came earlier were deleted after their answer; the answer then says so.
         pdf: Whether a page goes with the report.
         explainer: Of that predictor; without it the report names no key slices.
 
@@ -51,6 +60,9 @@ def answer(
     """
     explanations = None if explainer is None else Explanations(explainer)
     result = predictor.predict(folder, None if explanations is None else explanations.look)
+    if is_rest:
+        series = [replace(entry, remarks=(*entry.remarks, REST_REMARK)) for entry in result.series]
+        result = replace(result, series=tuple(series))
     explained = None if explanations is None else explanations.of(result)
     with quiet_pydicom():
         return _written(result, explained, folder, version, predictor.models.runtimes, pdf)

@@ -21,8 +21,8 @@ _END_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
-Answer = Callable[[Path, int], dict[str, bytes]]
-"""Folder of a study's images and their version → file name → content."""
+Answer = Callable[[Path, int, bool], dict[str, bytes]]
+"""Folder of a study's images, their version, whether earlier ones were deleted → file name → content."""
 
 Load = Callable[[], Answer]
 """Loads the networks; crosses process boundaries, so it is a module-level function or a partial of one."""
@@ -59,8 +59,13 @@ class Grader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __call__(self, folder: Path, version: int) -> dict[str, bytes]:
+    def __call__(self, folder: Path, version: int, is_rest: bool = False) -> dict[str, bytes]:
         """Grade the study in a folder.
+
+        Args:
+            folder: Its images.
+            version: How often it grew after it was answered, from 1.
+            is_rest: Whether images that came earlier were deleted after their answer.
 
         Raises:
             KilledError: See there.
@@ -70,7 +75,7 @@ class Grader:
         """
         child = self._ready()
         try:
-            told = child.ask((folder, version), self._longest_s)
+            told = child.ask((folder, version, is_rest), self._longest_s)
         except TimeoutError:
             self.close()
             raise Voco2dError(f"took longer than {self._longest_s:g} s") from None
@@ -137,7 +142,7 @@ class _Child:
     def lives(self) -> bool:
         return self._process.is_alive()
 
-    def ask(self, question: tuple[Path, int], seconds: float) -> Any:
+    def ask(self, question: tuple[Path, int, bool], seconds: float) -> Any:
         """Return the answer, or the exception that is one."""
         self._connection.send(question)
         if not self._connection.poll(seconds or None):
@@ -180,12 +185,12 @@ def _answer_all(connection: Connection, load: Load) -> None:
     connection.send(None)
     while True:
         try:
-            folder, version = connection.recv()
+            question = connection.recv()
         except (EOFError, OSError):
             return
         told: dict[str, bytes] | Exception
         try:
-            told = answer(folder, version)
+            told = answer(*question)
         except Exception as error:  # whatever a study holds, the others must still be answered
             told = _as_sent(error)
         connection.send(told)

@@ -1,62 +1,22 @@
 """What the studies of the DICOM node have come to, in one SQLite file that outlives crashes at any moment."""
 
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal
 
-from voco2d.errors import StoreError
+from voco2d.service.ledger_file import LedgerFile
+from voco2d.service.outgoing import Outgoing
 
 State = Literal["receiving", "running", "graded", "failed"]
 """`receiving` until it was quiet; `running` until its results are written; `failed` where there is no answer."""
 
 MOST_ATTEMPTS: Final = 3
 """How often a study may end the program, or be under way when it is killed, before it is given up."""
+GIVEN_UP: Final = "ended the program while it was graded"
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS studies (
-    digest TEXT PRIMARY KEY,
-    state TEXT NOT NULL,
-    last_image REAL NOT NULL,
-    attempts INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    taken INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS outgoing (
-    file TEXT NOT NULL,
-    target TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    next_try REAL NOT NULL,
-    state TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    PRIMARY KEY (file, target)
-);
-CREATE TABLE IF NOT EXISTS refusals (
-    reason TEXT PRIMARY KEY,
-    count INTEGER NOT NULL
-);
-"""
 _LONGEST_WAIT_S: Final = 600.0
 _GIVE_UP_AFTER: Final = 50
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """A result that waits to be sent.
-
-    Args:
-        file: Path below the spool.
-        target: Where it goes, as the ledger spells it.
-        attempts: How often it was tried.
-    """
-
-    file: str
-    target: str
-    attempts: int
 
 
 class Ledger:
@@ -71,13 +31,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._path, self._now = path, now
-        try:
-            with closing(self._connect()) as database:
-                database.execute("PRAGMA journal_mode = WAL")
-                database.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{path}: damaged; delete it, and studies that are kept are graded again") from error
+        self._file, self._now = LedgerFile(path), now
 
     def image(self, digest: str, is_new: bool = True) -> None:
         """Note that an image of a study came; a study that was answered already is taken up again.
@@ -86,7 +40,7 @@ class Ledger:
             digest: The study.
             is_new: Whether it was not there as it is; else the study keeps its version, and its answer the UIDs.
         """
-        with self._open() as database:
+        with self._file.open() as database:
             database.execute(
                 "INSERT INTO studies VALUES (?, 'receiving', ?, 0, '', 1, 0) ON CONFLICT (digest) DO UPDATE SET "
                 "version = version + (? AND version <= taken), "
@@ -95,23 +49,67 @@ class Ledger:
                 (digest, self._now(), is_new),
             )
 
+    def grow(self, digest: str, is_alone: bool) -> None:
+        """Give a study that was taken already a new version, before an image appears that it had not.
+
+        A kill between the two costs a number; the other way round it left an answer's UIDs to other images.
+
+        Args:
+            digest: A study, which may be unknown.
+            is_alone: Whether no other image of it is kept. Where some were, the study counts as forgotten.
+        """
+        with self._file.open() as database:
+            if is_alone:
+                database.execute(
+                    "INSERT OR IGNORE INTO forgotten SELECT digest FROM studies WHERE digest = ? AND taken > 0",
+                    (digest,),
+                )
+            database.execute(
+                "UPDATE studies SET version = version + 1, "
+                "attempts = CASE state WHEN 'running' THEN 0 ELSE attempts END, "
+                "state = CASE state WHEN 'running' THEN 'receiving' ELSE state END "
+                "WHERE digest = ? AND version <= taken",
+                (digest,),
+            )
+
+    def adopt(self, digests: Iterable[str]) -> None:
+        """Take up studies whose images are kept though nothing is noted of them.
+
+        A kill before the first image was noted leaves such, and so does a ledger that was deleted.
+        """
+        with self._file.open() as database:
+            database.executemany(
+                "INSERT OR IGNORE INTO studies VALUES (?, 'receiving', ?, 0, '', 1, 0)",
+                [(digest, self._now()) for digest in digests],
+            )
+
+    def is_forgotten(self, digest: str) -> bool:
+        """Whether images of a study were deleted after its answer, and others have come since."""
+        with self._file.open() as database:
+            return database.execute("SELECT 1 FROM forgotten WHERE digest = ?", (digest,)).fetchone() is not None
+
+    def give_up(self) -> list[str]:
+        """Note as failed what ended the program `MOST_ATTEMPTS` times; return these studies."""
+        with self._file.open() as database:
+            rows = database.execute(
+                "UPDATE studies SET state = 'failed', reason = ? "
+                "WHERE state IN ('receiving', 'running') AND attempts >= ? RETURNING digest",
+                (GIVEN_UP, MOST_ATTEMPTS),
+            ).fetchall()
+        return sorted(str(row[0]) for row in rows)
+
     def take(self, quiet_s: float) -> tuple[str, int] | None:
         """Take the study that has been quiet longest, among them those that a crash left running.
 
         Returns:
-            Its digest and version, or None where none is ready. One that ended the program `MOST_ATTEMPTS` times fails.
+            Its digest and version, or None where none is ready.
         """
-        with self._open() as database:
+        with self._file.open() as database:
             database.execute("BEGIN IMMEDIATE")
-            database.execute(
-                "UPDATE studies SET state = 'failed', reason = 'ended the program while it was graded' "
-                "WHERE state IN ('receiving', 'running') AND attempts >= ?",
-                (MOST_ATTEMPTS,),
-            )
             row = database.execute(
-                "SELECT digest, version FROM studies WHERE state = 'receiving' AND last_image <= ? "
+                "SELECT digest, version FROM studies WHERE state = 'receiving' AND last_image <= ? AND attempts < ? "
                 "ORDER BY last_image LIMIT 1",
-                (self._now() - quiet_s,),
+                (self._now() - quiet_s, MOST_ATTEMPTS),
             ).fetchone()
             if row is None:
                 return None
@@ -123,7 +121,7 @@ class Ledger:
 
     def recover(self) -> int:
         """Put what a crash left running back to be graded; return how many. Only for a program that just began."""
-        with self._open() as database:
+        with self._file.open() as database:
             return database.execute("UPDATE studies SET state = 'receiving' WHERE state = 'running'").rowcount
 
     def put_back(self, digest: str, is_attempt: bool) -> None:
@@ -133,7 +131,7 @@ class Ledger:
             digest: The study.
             is_attempt: Whether that counts as one of `MOST_ATTEMPTS`.
         """
-        with self._open() as database:
+        with self._file.open() as database:
             database.execute(
                 "UPDATE studies SET state = 'receiving', attempts = attempts - ? "
                 "WHERE digest = ? AND state = 'running'",
@@ -154,7 +152,7 @@ class Ledger:
             Whether it counts; it does not where further images came meanwhile.
         """
         state = "failed" if reason else "graded"
-        with self._open() as database:
+        with self._file.open() as database:
             changed = database.execute(
                 "UPDATE studies SET state = ?, reason = ? WHERE digest = ? AND version = ? AND state = 'running'",
                 (state, reason, digest, version),
@@ -166,7 +164,7 @@ class Ledger:
 
     def due(self) -> list[Outgoing]:
         """Return what should be sent now, oldest first."""
-        with self._open() as database:
+        with self._file.open() as database:
             rows = database.execute(
                 "SELECT file, target, attempts FROM outgoing WHERE state = 'waiting' AND next_try <= ? "
                 "ORDER BY next_try, file",
@@ -178,58 +176,65 @@ class Ledger:
         """Note that something arrived."""
         self._end_try(entry, "sent", "", 0.0)
 
-    def not_sent(self, entry: Outgoing, reason: str) -> None:
-        """Note why something did not arrive; it is tried again, later each time, and given up at last."""
-        given_up = entry.attempts + 1 >= _GIVE_UP_AFTER
+    def not_sent(self, entry: Outgoing, reason: str, is_final: bool = False) -> bool:
+        """Note why something did not arrive; it is tried again, later each time, and given up at last.
+
+        Args:
+            entry: What.
+            reason: Why; without identifiers.
+            is_final: Whether it is of no use to try it again.
+
+        Returns:
+            Whether it is given up.
+        """
+        given_up = is_final or entry.attempts + 1 >= _GIVE_UP_AFTER
         wait = min(_LONGEST_WAIT_S, 2.0 ** min(entry.attempts, 16))
         self._end_try(entry, "given_up" if given_up else "waiting", reason, wait)
+        return given_up
 
     def counts(self) -> dict[str, int]:
         """Count studies by state, and results by `sent`, `waiting` and `given_up`."""
-        with self._open() as database:
+        with self._file.open() as database:
             studies = database.execute("SELECT state, count(*) FROM studies GROUP BY state").fetchall()
             results = database.execute("SELECT state, count(*) FROM outgoing GROUP BY state").fetchall()
         return {**dict(studies), **dict(results)}
 
     def failures(self) -> list[tuple[str, str]]:
         """Return digest and reason of each study without an answer."""
-        with self._open() as database:
+        with self._file.open() as database:
             rows = database.execute("SELECT digest, reason FROM studies WHERE state = 'failed' ORDER BY digest")
             return [(str(digest), str(reason)) for digest, reason in rows.fetchall()]
 
     def refuse(self, reason: str) -> None:
         """Count what was not taken in, by its reason."""
-        with self._open() as database:
+        with self._file.open() as database:
             database.execute(
                 "INSERT INTO refusals VALUES (?, 1) ON CONFLICT (reason) DO UPDATE SET count = count + 1", (reason,)
             )
 
     def refusals(self) -> dict[str, int]:
         """Return how often something was not taken in, by reason."""
-        with self._open() as database:
+        with self._file.open() as database:
             return dict(database.execute("SELECT reason, count FROM refusals ORDER BY reason").fetchall())
 
     def forgettable(self, keep_s: float) -> list[str]:
         """Return answered studies whose last image is older; their images may go."""
-        with self._open() as database:
-            rows = database.execute(
-                "SELECT digest FROM studies WHERE state IN ('graded', 'failed') AND last_image <= ?",
-                (self._now() - keep_s,),
-            ).fetchall()
+        with self._file.open() as database:
+            old = "SELECT digest FROM studies WHERE state IN ('graded', 'failed') AND last_image <= ?"
+            rows = database.execute(old, (self._now() - keep_s,)).fetchall()
         return [str(row[0]) for row in rows]
 
+    def settled(self, keep_s: float) -> list[str]:
+        """Return those of `forgettable` of which no result waits to be sent; their results may go."""
+        with self._file.open() as database:
+            rows = database.execute("SELECT file, target, attempts FROM outgoing WHERE state = 'waiting'").fetchall()
+        waiting = {Outgoing(*row).study for row in rows}
+        return [digest for digest in self.forgettable(keep_s) if digest not in waiting]
+
     def _end_try(self, entry: Outgoing, state: str, reason: str, wait_s: float) -> None:
-        with self._open() as database:
+        with self._file.open() as database:
             database.execute(
                 "UPDATE outgoing SET attempts = attempts + 1, state = ?, reason = ?, next_try = ? "
                 "WHERE file = ? AND target = ?",
                 (state, reason, self._now() + wait_s, entry.file, entry.target),
             )
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._connect()) as database, database:
-            yield database
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=30)

@@ -50,9 +50,11 @@ class NodeArgs:
         callers: AE titles that may call; without any, everyone may.
         targets: Where results are sent.
         quiet_s: Seconds without a new image after which a study counts as whole.
-        keep_h: Hours that images of a finished study are kept for late ones; results are kept.
+        keep_h: Hours after its last image that the images of an answered study are kept for late ones.
+        keep_results_h: The same of its results, which stay until they are sent or given up in any case; None keeps them
+            as long as images where there are targets, and for ever where there is none.
         most_associations: At a time.
-        most_gb: What the spool may hold, GB; further images are refused.
+        most_gb: What images and results may take, GB; further images are refused.
         most_image_bytes: Largest data set taken, bytes.
         max_pdu: Largest protocol data unit taken, bytes.
         timeout_s: Of a silent association, and of a protocol data unit from its first byte to its last, seconds.
@@ -70,6 +72,7 @@ class NodeArgs:
     targets: tuple[Target, ...] = ()
     quiet_s: float = 10.0
     keep_h: float = 24.0
+    keep_results_h: float | None = None
     most_associations: int = 16
     most_gb: float = 50.0
     most_image_bytes: int = 1 << 31
@@ -80,6 +83,12 @@ class NodeArgs:
     authorities: Path | None = None
     pdf: bool = False
     longest_study_s: float = 1800.0
+
+    @property
+    def results_h(self) -> float | None:
+        """Hours after which results are deleted, None for never."""
+        as_images = self.keep_h if self.targets else None
+        return as_images if self.keep_results_h is None else self.keep_results_h
 
     def __post_init__(self) -> None:
         for title in (self.title, *self.callers):

@@ -1,27 +1,34 @@
-"""Sends results: C-STORE to an application entity, or STOW-RS to a DICOMweb server."""
+"""Sends results that are due, one file at a time."""
 
 import logging
-import ssl
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 
-from voco2d.extras import require
-from voco2d.service.ledger import Ledger, Outgoing
-from voco2d.service.node_args import DimseTarget, NodeArgs, Target, WebTarget
-from voco2d.service.web_client import web_client
+from voco2d.service.audit import Audit
+from voco2d.service.delivery import AwayError, Kind, NotSentError, Store, connect
+from voco2d.service.ledger import Ledger
+from voco2d.service.node_args import NodeArgs, Target, WebTarget
+from voco2d.service.outgoing import Outgoing
 
-_WARNINGS: Final = (0xB000, 0xB006, 0xB007)
-"""The data set was stored with a remark, DICOM PS3.4 table B.2-1."""
+_MOST_AT_ONCE: Final = 100
+"""Results that one association carries."""
 
 _log = logging.getLogger(__name__)
 
 
-class NotSentError(Exception):
-    """A result did not arrive; says why, without identifiers."""
+@dataclass(frozen=True)
+class _Try:
+    """What became of a result: it arrived, it is to be tried again, or it is of no use to try it again."""
+
+    entry: Outgoing
+    reason: str = ""
+    is_final: bool = False
 
 
 def spell(target: Target) -> str:
@@ -29,13 +36,16 @@ def spell(target: Target) -> str:
     return target.url if isinstance(target, WebTarget) else f"{target.title}@{target.host}:{target.port}"
 
 
-def send_due(ledger: Ledger, folder: Path, args: NodeArgs) -> int:
-    """Try once to send what is due; what doesn't arrive is tried again later.
+def send_due(ledger: Ledger, folder: Path, args: NodeArgs, audit: Audit) -> int:
+    """Try once to send what is due, at most 100 results a target; what doesn't arrive is tried again later.
+
+    A file that can't be read costs itself alone: it is given up.
 
     Args:
         ledger: Knows what is due.
         folder: Of the spool.
         args: Our title and the targets.
+        audit: Told what is given up.
 
     Returns:
         How many arrived.
@@ -45,77 +55,73 @@ def send_due(ledger: Ledger, folder: Path, args: NodeArgs) -> int:
     arrived = 0
     for name in sorted({entry.target for entry in due}):
         entries = [entry for entry in due if entry.target == name]
-        if name not in targets:
-            reasons: dict[str, str] = dict.fromkeys(
-                (entry.file for entry in entries), "no target of this node any more"
-            )
+        if name in targets:
+            tries = _send(targets[name], folder, entries, args)
         else:
-            reasons = _send(targets[name], [folder / entry.file for entry in entries], entries, args)
-        for entry in entries:
-            reason = reasons.get(entry.file, "")
-            if reason:
-                ledger.not_sent(entry, reason)
-            else:
-                ledger.sent(entry)
+            tries = (_Try(entry, "no target of this node any more") for entry in entries)
+        waiting: Counter[str] = Counter()
+        for told in tries:
+            if not told.reason:
+                ledger.sent(told.entry)
                 arrived += 1
-        failed = {reason for reason in reasons.values() if reason}
-        if failed:
-            count = sum(1 for reason in reasons.values() if reason)
-            _log.warning("%s: %d results not sent yet (%s)", name, count, "; ".join(sorted(failed)))
+            elif ledger.not_sent(told.entry, told.reason, told.is_final):
+                audit.note(f"result given up: {told.reason}", "", study_digest=told.entry.study, target=name)
+                _log.error("%s: a result of study %s is given up: %s", name, told.entry.study, told.reason)
+            else:
+                waiting[told.reason] += 1
+        if waiting:
+            _log.warning("%s: %d results not sent yet (%s)", name, waiting.total(), "; ".join(sorted(waiting)))
     return arrived
 
 
-def _send(target: Target, paths: Sequence[Path], entries: Sequence[Outgoing], args: NodeArgs) -> dict[str, str]:
-    """Send files; return what went wrong by file."""
+def _send(target: Target, folder: Path, entries: Sequence[Outgoing], args: NodeArgs) -> Iterator[_Try]:
+    """Send the first of these, and tell of each what became of it; what nothing is told of was not tried.
+
+    Where the receiver breaks off at an object, that may be the object's fault: nothing is told of those after it, so
+    they go first the next time. Where it takes nothing from the first on, all are told; the one that was tried comes
+    last, so that another goes first the next time.
+    """
+    batch: list[Outgoing] = []
+    kinds: set[Kind] = set()
+    for entry in entries[:_MOST_AT_ONCE]:
+        try:
+            kinds.add(_kind(folder / entry.file))
+        except Exception as error:
+            yield _unread(entry, error)
+        else:
+            batch.append(entry)
+    if not batch:
+        return
+    tried = 0
     try:
-        datasets = [dcmread(path) for path in paths]
-        answers = _store(target, datasets, args) if isinstance(target, DimseTarget) else _stow(target, datasets, args)
-    except Exception as error:
-        # a network, a server or a damaged file may raise anything; its words may hold identifiers
+        with connect(target, kinds, args) as store:
+            for entry in batch:
+                told = _deliver(entry, folder / entry.file, store)
+                tried += 1
+                yield told
+    except AwayError as error:
+        others = [] if tried else [*batch[1:], *entries[_MOST_AT_ONCE:]]
+        yield from (_Try(entry, str(error)) for entry in (*others, batch[tried]))
+    except Exception as error:  # a network may raise anything; its words may hold identifiers
         reason = str(error) if isinstance(error, NotSentError) else type(error).__name__
-        return {entry.file: reason for entry in entries}
-    return {entry.file: answer for entry, answer in zip(entries, answers, strict=True)}
+        yield from (_Try(entry, reason) for entry in batch[tried:])
 
 
-def _store(target: DimseTarget, datasets: Sequence[Dataset], args: NodeArgs) -> list[str]:
-    """Send by C-STORE in one association; return an empty text for each that arrived, else the reason."""
-    pynetdicom = require("pynetdicom", "dicom", "sending results")
-    entity = pynetdicom.AE(args.title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = args.timeout_s
-    kinds = {(str(dataset.SOPClassUID), str(dataset.file_meta.TransferSyntaxUID)) for dataset in datasets}
-    for sop_class, syntax in sorted(kinds):
-        entity.add_requested_context(sop_class, syntax)
-    tls = None if args.certificate is None else (_client_tls(args), target.host)
-    association = entity.associate(target.host, target.port, ae_title=target.title, tls_args=tls)
-    if not association.is_established:
-        if association.rejected_contexts:  # it answered, and takes none of these
-            raise NotSentError("does not take this kind of object")
-        raise NotSentError("refused the association" if association.is_rejected else "no connection")
+def _deliver(entry: Outgoing, path: Path, store: Store) -> _Try:
+    """Read a result and send it; no more than one is in memory."""
     try:
-        return [_one(association, dataset) for dataset in datasets]
-    finally:
-        association.release()
+        dataset = dcmread(path)
+    except Exception as error:
+        return _unread(entry, error)
+    return _Try(entry, store(dataset))
 
 
-def _one(association: "object", dataset: Dataset) -> str:
-    try:
-        status = association.send_c_store(dataset).get("Status")  # type: ignore[attr-defined]
-    except ValueError:
-        return "does not take this kind of object"
-    if status is None:
-        return "the connection broke"
-    return "" if status == 0 or status in _WARNINGS else f"status 0x{status:04X}"
+def _kind(path: Path) -> Kind:
+    meta = read_file_meta_info(path)
+    return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
 
 
-def _client_tls(args: NodeArgs) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=None if args.authorities is None else str(args.authorities))
-    assert args.certificate is not None
-    context.load_cert_chain(args.certificate, args.key)
-    return context
-
-
-def _stow(target: WebTarget, datasets: Sequence[Dataset], args: NodeArgs) -> list[str]:
-    """Send by STOW-RS (DICOM PS3.18, 10.5) in one request."""
-    answer = web_client(target.url, args).store_instances(datasets=list(datasets))
-    failed = {str(item.ReferencedSOPInstanceUID) for item in answer.get("FailedSOPSequence", [])}
-    return ["refused by the server" if str(entry.SOPInstanceUID) in failed else "" for entry in datasets]
+def _unread(entry: Outgoing, error: Exception) -> _Try:
+    """Tell of a file that can't be read: one that is gone or damaged stays so, a disk or memory may recover."""
+    may_recover = isinstance(error, OSError | MemoryError) and not isinstance(error, FileNotFoundError)
+    return _Try(entry, f"can't be read ({type(error).__name__})", not may_recover)

@@ -1,8 +1,8 @@
 """Keeps what a DICOM node received and what it answered, on disk, so that neither a crash nor a full disk loses any."""
 
 import filecmp
-import logging
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -16,9 +16,6 @@ from voco2d.service.ledger import Ledger
 
 _LEAST_FREE: Final = 1 << 30
 """Bytes that are left free on the disk."""
-_COUNT_EVERY: Final = 200
-
-_log = logging.getLogger(__name__)
 
 
 class SpoolFullError(Exception):
@@ -28,12 +25,14 @@ class SpoolFullError(Exception):
 class Spool:
     """Images by study below `images/`, results below `results/`, states in `node.sqlite`.
 
-    File names are digests of UIDs. Images hold whatever their senders wrote, names of patients among it: the folder is
-    for its owner alone (mode 0700).
+    File names are digests of UIDs. Images hold whatever their senders wrote, names of patients among it, and results
+    repeat some: the folder is for its owner alone (mode 0700).
+
+    Threads may call at the same time; other processes are kept out by `node.lock`.
 
     Args:
         folder: Made where it is missing.
-        most_bytes: What images may take.
+        most_bytes: What images and results may take.
         now: Seconds since 1970.
 
     Raises:
@@ -52,10 +51,12 @@ class Spool:
             folder / "node.lock", f"{folder}: another node uses it; stop that one, or choose another --spool"
         )
         self.ledger = Ledger(folder / "node.sqlite", now)
-        shutil.rmtree(self.incoming)  # writes that a crash cut short: nobody was told that they arrived
+        shutil.rmtree(self.incoming)  # what a crash cut short: images nobody was told of, and what was being deleted
         self.incoming.mkdir()
-        self._used = sum(path.stat().st_size for path in (folder / "images").glob("*/*"))
-        self._until_count = _COUNT_EVERY
+        self.ledger.adopt({path.parent.name for path in (folder / "images").glob("*/*")})
+        self._used = sum(_size(folder / name) for name in ("images", "results"))
+        self._changing = threading.Lock()
+        """Held while an image appears, or studies are taken or forgotten: none of these meets half of another."""
 
     def close(self) -> None:
         """Let another process use the folder."""
@@ -83,18 +84,17 @@ class Spool:
         part = self.incoming / uuid.uuid4().hex
         try:
             write(part)
-            size = part.stat().st_size
             to_disk(part)
-            target = self.images(digest) / f"{digest_of(f'{series_uid}/{instance_uid}')}.dcm"
-            target.parent.mkdir(exist_ok=True)
-            is_new = not (target.exists() and filecmp.cmp(part, target, shallow=False))
-            part.replace(target)
-            to_disk(target.parent)
+            with self._changing:
+                self._keep(part, digest, f"{digest_of(f'{series_uid}/{instance_uid}')}.dcm")
         finally:
             part.unlink(missing_ok=True)
-        self._used += size
-        self.ledger.image(digest, is_new)
         return digest
+
+    def take(self, quiet_s: float) -> tuple[str, int] | None:
+        """Take a study to be graded, see `Ledger.take`."""
+        with self._changing:
+            return self.ledger.take(quiet_s)
 
     def images(self, digest: str) -> Path:
         """Name the folder of a study's images."""
@@ -115,27 +115,76 @@ class Spool:
             (part / name).write_bytes(content)
             to_disk(part / name)
         final.parent.mkdir(exist_ok=True)
-        shutil.rmtree(final, ignore_errors=True)  # of an attempt that a crash ended
+        before = _size(final)
+        shutil.rmtree(final, ignore_errors=True)  # of an attempt that a crash ended, or of the same study sent again
         part.replace(final)
+        with self._changing:
+            self._used += _size(final) - before
         to_disk(final.parent)
         return [str((final / name).relative_to(self.folder)) for name in files]
 
     def forget(self, keep_s: float) -> int:
-        """Delete the images of studies that were answered long ago; return how many studies that were."""
-        gone = [digest for digest in self.ledger.forgettable(keep_s) if self.images(digest).is_dir()]
-        for digest in gone:
-            shutil.rmtree(self.images(digest))
-        self._until_count = 0
-        return len(gone)
+        """Delete the images of studies that were answered long ago; return how many studies that were.
+
+        A study that an image comes to meanwhile keeps all of them, or only the one that came since.
+        """
+        with self._changing:
+            gone = self._set_aside("images", self.ledger.forgettable(keep_s))
+        return self._delete(gone)
+
+    def forget_results(self, keep_s: float) -> int:
+        """Delete the results of studies that were answered long ago; return how many studies that were.
+
+        A study of which a result still waits to be sent keeps all; what was given up goes like what arrived.
+        """
+        with self._changing:
+            gone = self._set_aside("results", self.ledger.settled(keep_s))
+        return self._delete(gone)
 
     def lack(self) -> str:
         """Say why nothing more can be taken in, or nothing where there is room."""
-        self._until_count -= 1
-        if self._until_count < 0:  # images that replaced themselves were counted twice
-            self._used = sum(path.stat().st_size for path in (self.folder / "images").glob("*/*"))
-            self._until_count = _COUNT_EVERY
         if self._used >= self._most_bytes:
             return "the spool holds the most allowed"
         if shutil.disk_usage(self.folder).free < _LEAST_FREE:
             return "less than 1 GiB is free on the disk"
         return ""
+
+    def _keep(self, part: Path, digest: str, name: str) -> None:
+        """Give a whole image its name, and note it; its sender is told nothing before this ends."""
+        folder = self.images(digest)
+        target = folder / name
+        is_there = target.exists()
+        before = target.stat().st_size if is_there else 0
+        is_new = not (is_there and filecmp.cmp(part, target, shallow=False))
+        if is_new:
+            self.ledger.grow(digest, is_alone=not folder.is_dir() or not any(folder.iterdir()))
+        if not folder.is_dir():
+            folder.mkdir()
+            to_disk(folder.parent)
+        size = part.stat().st_size
+        part.replace(target)
+        to_disk(folder)
+        self._used += size - before
+        self.ledger.image(digest, is_new)
+
+    def _set_aside(self, kind: str, digests: list[str]) -> list[Path]:
+        """Move folders to where a new start deletes them, each at once and as a whole."""
+        found = {path.name for path in (self.folder / kind).iterdir()}
+        moved = []
+        for digest in found.intersection(digests):
+            aside = self.incoming / f"{uuid.uuid4().hex}.forgotten"
+            moved.append((self.folder / kind / digest).replace(aside))
+        return moved
+
+    def _delete(self, folders: list[Path]) -> int:
+        for folder in folders:
+            size = _size(folder)
+            shutil.rmtree(folder)
+            with self._changing:
+                self._used -= size
+        return len(folders)
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

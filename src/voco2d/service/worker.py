@@ -9,6 +9,7 @@ from voco2d.inference.outcome import failure_reason
 from voco2d.logs import wordless
 from voco2d.service.audit import Audit
 from voco2d.service.grader import KilledError, NotReadyError
+from voco2d.service.ledger import GIVEN_UP
 from voco2d.service.node_args import NodeArgs
 from voco2d.service.send import send_due, spell
 from voco2d.service.spool import Spool
@@ -78,7 +79,12 @@ class Worker:
         if time.monotonic() >= self._next_forgetting:
             self._next_forgetting = time.monotonic() + _FORGET_EVERY_S
             self._spool.forget(self._args.keep_h * 3600)
-        taken = self._spool.ledger.take(self._args.quiet_s)
+            if self._args.results_h is not None:
+                self._spool.forget_results(self._args.results_h * 3600)
+        for digest in self._spool.ledger.give_up():
+            self._audit.note("failed", "", "", study_digest=digest)
+            _log.warning("study %s failed: %s", digest, GIVEN_UP)
+        taken = self._spool.take(self._args.quiet_s)
         if taken is None:
             return False
         digest, version = taken
@@ -111,7 +117,7 @@ class Worker:
     def _send(self) -> None:
         while not self._stop.is_set():
             try:
-                if send_due(self._spool.ledger, self._spool.folder, self._args):
+                if send_due(self._spool.ledger, self._spool.folder, self._args, self._audit):
                     continue
             except Exception as error:  # the next try may work, and grading goes on
                 _log.error("sending failed (%s)", type(error).__name__)
