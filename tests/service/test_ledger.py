@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from voco2d.errors import StoreError
 from voco2d.service.ledger import MOST_ATTEMPTS, Ledger
 
 QUIET_S = 5.0
@@ -119,9 +118,3 @@ def test_images_may_go_only_when_their_study_is_answered_and_old(ledger, clock):
     assert ledger.forgettable(10.0) == []
     clock.now += 10
     assert ledger.forgettable(10.0) == [digest]
-
-
-def test_a_damaged_ledger_is_named_with_the_way_out(tmp_path):
-    (tmp_path / "node.sqlite").write_bytes(b"no database" * 100)
-    with pytest.raises(StoreError, match="damaged; delete it"):
-        Ledger(tmp_path / "node.sqlite")

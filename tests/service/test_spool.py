@@ -142,6 +142,17 @@ def test_images_of_which_nothing_is_noted_are_graded_and_forgotten_like_others(s
     again.close()
 
 
+def test_a_note_of_an_image_that_a_power_cut_took_is_struck_and_an_answered_study_stays(spool, clock):
+    _add(spool, "1")
+    _answered(spool, clock)
+    shutil.rmtree(spool.images(digest_of("1")))
+    spool.ledger.image("lost")
+    spool.close()
+    again = Spool(spool.folder, 10**9, clock)
+    assert again.ledger.counts() == {"graded": 1}
+    again.close()
+
+
 def test_images_that_come_after_the_others_were_forgotten_are_known_to_be_alone(spool, clock):
     digest = _add(spool, "1")
     _answered(spool, clock)

@@ -1,7 +1,7 @@
 """What the studies of the DICOM node have come to, in one SQLite file that outlives crashes at any moment."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, Literal
 
@@ -72,15 +72,19 @@ class Ledger:
                 (digest,),
             )
 
-    def adopt(self, digests: Iterable[str]) -> None:
-        """Take up studies whose images are kept though nothing is noted of them.
+    def reconcile(self, kept: Collection[str]) -> None:
+        """Take up studies of which images are kept and nothing is noted, and strike those of which only a note is left.
 
-        A kill before the first image was noted leaves such, and so does a ledger that was deleted.
+        A kill before the first image was noted leaves the former, as does a ledger that was deleted; a power cut before
+        its name was on the disk leaves the latter. Nobody was told that such an image came.
         """
         with self._file.open() as database:
+            rows = database.execute("SELECT digest FROM studies WHERE state = 'receiving' AND taken = 0").fetchall()
+            gone = [row for row in rows if row[0] not in kept]
+            database.executemany("DELETE FROM studies WHERE digest = ?", gone)
             database.executemany(
                 "INSERT OR IGNORE INTO studies VALUES (?, 'receiving', ?, 0, '', 1, 0)",
-                [(digest, self._now()) for digest in digests],
+                [(digest, self._now()) for digest in kept],
             )
 
     def is_forgotten(self, digest: str) -> bool:

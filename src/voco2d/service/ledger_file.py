@@ -1,6 +1,7 @@
 """The SQLite file of the ledger: its tables, and how it is opened."""
 
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -53,6 +54,11 @@ class LedgerFile:
             with closing(self._connect()) as database:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.executescript(_SCHEMA)
+            idle = (
+                self._connect()
+            )  # closing the last one writes a checkpoint, which takes longer than the change itself
+            weakref.finalize(self, idle.close)
+            idle.execute("SELECT count(*) FROM studies").fetchall()
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path}: damaged; delete it, and studies that are kept are graded again") from error
 
@@ -63,4 +69,4 @@ class LedgerFile:
             yield database
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=30)
+        return sqlite3.connect(self._path, timeout=30, check_same_thread=False)

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,7 @@ class Spool:
         self.ledger = Ledger(folder / "node.sqlite", now)
         shutil.rmtree(self.incoming)  # what a crash cut short: images nobody was told of, and what was being deleted
         self.incoming.mkdir()
-        self.ledger.adopt({path.parent.name for path in (folder / "images").glob("*/*")})
+        self.ledger.reconcile({path.parent.name for path in (folder / "images").glob("*/*")})
         self._used = sum(_size(folder / name) for name in ("images", "results"))
         self._changing = threading.Lock()
         """Held while an image appears, or studies are taken or forgotten: none of these meets half of another."""
@@ -87,6 +88,8 @@ class Spool:
             to_disk(part)
             with self._changing:
                 self._keep(part, digest, f"{digest_of(f'{series_uid}/{instance_uid}')}.dcm")
+            with suppress(FileNotFoundError):  # where it was answered and forgotten already
+                to_disk(self.images(digest))  # takes longest, and other senders need not wait for it
         finally:
             part.unlink(missing_ok=True)
         return digest
@@ -163,7 +166,6 @@ class Spool:
             to_disk(folder.parent)
         size = part.stat().st_size
         part.replace(target)
-        to_disk(folder)
         self._used += size - before
         self.ledger.image(digest, is_new)
 
