@@ -41,7 +41,7 @@ def test_voxels_lead_back_to_their_source(spacing_mm: tuple[float, float, float]
                 assert prepared.hu[index] / 40 == pytest.approx(position[axis], abs=0.03 + 0.13 * (step % 1 > 0))
 
 
-@given(STEPS, st.tuples(*[st.integers(1, 20)] * 3), st.integers(-900, 900))
+@given(STEPS, st.tuples(*[st.integers(1, 20)] * 3), st.integers(-900, 499))
 @settings(max_examples=40, deadline=None)
 def test_constants_stay_constant_and_the_rest_is_air(
     spacing_mm: tuple[float, float, float], size: tuple[int, int, int], value: int

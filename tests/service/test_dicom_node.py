@@ -55,6 +55,9 @@ def test_who_is_not_named_or_calls_another_is_rejected(start, associate, title, 
     node, spool = start(callers=("SCANNER",))
     assert associate(node, title=title, called=called).is_rejected
     assert associate(node, title="SCANNER").is_established
+    deadline = time.monotonic() + 30  # the node notes it in a thread of its own
+    while not spool.ledger.refusals() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert spool.ledger.refusals() == {reason: 1}
 
 
