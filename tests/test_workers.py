@@ -67,7 +67,8 @@ def script(tmp_path: Path) -> Callable[[str], Path]:
     def write(guard: str) -> Path:
         path = tmp_path / "script.py"
         path.write_text(
-            "import pathlib, sys, time, os\n"
+            "import pathlib, signal, sys, time, os\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell has what it runs aside ignore it
             "from voco2d.errors import Voco2dError\n"
             "from voco2d.workers import run_isolated\n"
             "def work(folder):\n"
