@@ -110,7 +110,7 @@ def test_a_watched_folder_is_graded_by_the_command(run: Run, make_run: Callable[
     words = ("--quiet-seconds", 0, "--once", "--gates", "off", "--model", model, "--model", model, "--out", out)
     code, printed, _ = run("predict", "--watch", tmp_path / "inbox", *words)
     assert code == 0
-    assert "1 entries graded, 0 failed" in printed
+    assert "entries: 1 graded, 0 failed" in printed
     assert pd.read_csv(out / "predictions.csv")["reason"].tolist() == ["gates=off: nothing was checked"]
     assert not [path.name for path in out.rglob("*") if ID in path.name]
 

@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_read_is_given_up_alone_and_told(spool, clock, rec
     assert spool.ledger.counts() == {"graded": 3, "sent": 1, "given_up": 2}
     audit = (spool.folder / "audit.jsonl").read_text()
     noted = [json.loads(line) for line in audit.splitlines()]
-    assert [line["study_digest"] for line in noted] == [digest_of(uid) for uid in "12"]
+    assert [line["study"] for line in noted] == [digest_of(uid) for uid in "12"]
     assert noted[0]["event"] == "result given up: can't be read (FileNotFoundError)"
     assert f"study {digest_of('1')} is given up: can't be read (FileNotFoundError)" in caplog.text
     assert "MEIER" not in audit + caplog.text

@@ -118,7 +118,7 @@ def test_a_study_whose_process_is_killed_from_outside_is_tried_again_and_given_u
     assert (tries.count(bad), tries.count(sound)) == (MOST_ATTEMPTS, 1)
     assert spool.ledger.counts() == {"graded": 1, "failed": 1}
     noted = [json.loads(line) for line in (spool.folder / "audit.jsonl").read_text().splitlines()]
-    assert [line["event"] for line in noted if line["study_digest"] == bad] == [*["to be graded again"] * 3, "failed"]
+    assert [line["event"] for line in noted if line["study"] == bad] == [*["to be graded again"] * 3, "failed"]
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def _serve(
         told += f", {counts['given_up']} given up"
     print(f"studies and results: {told}")
     for reason, count in spool.ledger.refusals().items():
-        print(f"refused {count} times: {reason}")
+        print(f"refused ({count}): {reason}")
     return 0
 
 

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"watching {options.watch}; results: {options.out}. {NOTICE}", flush=True)
         watch(watcher, max(0.2, min(5.0, options.quiet_seconds / 4)), options.once)
         counts = watcher.counts()
-    print(f"{counts['done']} entries graded, {counts['failed']} failed, listed in {options.out / 'failed.csv'}")
+    print(f"entries: {counts['done']} graded, {counts['failed']} failed, listed in {options.out / 'failed.csv'}")
     return 0
 
 

@@ -19,7 +19,7 @@ class Audit:
         self._path, self._subject = path, subject
         self._lock = threading.Lock()
 
-    def note(self, event: str, caller: str, identifier: str = "", **more: int | str) -> None:
+    def note(self, event: str, caller: str, identifier: str = "", digest: str = "", **more: int | str) -> None:
         """Note one event.
 
         Args:
@@ -27,13 +27,14 @@ class Audit:
             caller: AE title, user or digest of who asked, empty for the service itself; its printable characters
                 are kept.
             identifier: Of the subject, told as a digest; empty where none is meant.
+            digest: In place of the identifier, where only its digest is known.
             more: Further plain values, none of them an identifier.
         """
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "event": event,
             "caller": "".join(letter for letter in str(caller) if letter.isprintable())[:64].strip(),
-            self._subject: digest_of(identifier),
+            self._subject: digest or digest_of(identifier),
             **more,
         }
         with self._lock, self._path.open("a", encoding="ascii") as file:

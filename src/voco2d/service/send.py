@@ -65,7 +65,7 @@ def send_due(ledger: Ledger, folder: Path, args: NodeArgs, audit: Audit) -> int:
                 ledger.sent(told.entry)
                 arrived += 1
             elif ledger.not_sent(told.entry, told.reason, told.is_final):
-                audit.note(f"result given up: {told.reason}", "", study_digest=told.entry.study, target=name)
+                audit.note(f"result given up: {told.reason}", "", digest=told.entry.study, target=name)
                 _log.error("%s: a result of study %s is given up: %s", name, told.entry.study, told.reason)
             else:
                 waiting[told.reason] += 1

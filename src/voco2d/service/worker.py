@@ -82,7 +82,7 @@ class Worker:
             if self._args.results_h is not None:
                 self._spool.forget_results(self._args.results_h * 3600)
         for digest in self._spool.ledger.give_up():
-            self._audit.note("failed", "", "", study_digest=digest)
+            self._audit.note("failed", "", digest=digest)
             _log.warning("study %s failed: %s", digest, GIVEN_UP)
         taken = self._spool.take(self._args.quiet_s)
         if taken is None:
@@ -98,7 +98,7 @@ class Worker:
             raise
         except KilledError as error:
             self._spool.ledger.put_back(digest, is_attempt=True)
-            self._audit.note("to be graded again", "", "", study_digest=digest)
+            self._audit.note("to be graded again", "", digest=digest)
             _log.warning("study %s is to be graded again: %s", digest, error)
             return True
         except Exception as error:  # whatever a study holds, the others must still be answered
@@ -110,7 +110,7 @@ class Worker:
             digest, version, reason, outgoing, [spell(target) for target in self._args.targets]
         )
         event = ("failed" if reason else "answered") if counts else "grew meanwhile"
-        self._audit.note(event, "", "", study_digest=digest, seconds=round(time.monotonic() - begun))
+        self._audit.note(event, "", digest=digest, seconds=round(time.monotonic() - begun))
         _log.info("study %s %s%s", digest, event, f": {reason}" if reason else "")
         return True
 

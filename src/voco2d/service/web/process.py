@@ -177,7 +177,7 @@ def run_worker(args: ServeArgs, load: Load, told: Connection, overran: bool = Fa
             again = jobs.recover(counts=not away.exists())
             away.unlink(missing_ok=True)
             if again:
-                _log.info("%d jobs that were left unfinished are taken up again", again)
+                _log.info("taken up again, since they were left unfinished: %d jobs", again)
             told.send(None)
             with _noting(away):
                 worker.tidy()
