@@ -127,7 +127,13 @@ def test_every_extra_that_a_page_installs_exists() -> None:
     assert named <= extras, sorted(set(_named_extras()))
 
 
+def test_no_page_installs_voco2d_by_its_name() -> None:
+    named = re.compile(r"pip install [^`#&\n]*?\bvoco2d(?![\w/-])")  # it is on no index: a clone or a file
+    found = {page.name: named.findall(page.read_text(encoding="utf-8")) for page in PAGES}
+    assert not {page: lines for page, lines in found.items() if lines}
+
+
 def _named_extras() -> Iterator[tuple[str, str]]:
     for page in PAGES:
-        for found in re.finditer(r"voco2d\[([\w,-]+)\]", page.read_text(encoding="utf-8")):
+        for found in re.finditer(r"(?:voco2d|['\"]\.)\[([\w,-]+)\]", page.read_text(encoding="utf-8")):
             yield from ((page.name, extra) for extra in found[1].split(","))
