@@ -2,9 +2,10 @@
 
     python examples/organ_presence.py DATA OUT [key=value ...]
 
-DATA holds `abdomen/` and `dicom/` as docs/data-statement.md lists them. One patient has a mask from the thighs to the
-liver's dome; slabs of 30 mm of it are learnt from. Slabs of two other patients with masks, and three whole scans of
-which only words tell what they show, are graded; what the words leave open is a missing label.
+DATA holds `abdomen/` and `dicom/`; docs/how-to/other-targets.md lists the files and where they come from. One patient
+has a mask from the thighs to the liver's dome; slabs of 30 mm of it are learnt from. Slabs of two other patients with
+masks, and three whole scans of which only words tell what they show, are graded; what the words leave open is a missing
+label.
 """
 
 import json

@@ -43,6 +43,7 @@ COLOURS = ("tab:orange", "tab:cyan")
 
 def main() -> None:
     """Make what is missing in the folder and draw."""
+    torch.set_num_threads(1)  # the pictures that are committed: several threads sum in another order
     work = Path(sys.argv[1])
     store = make_store(work)
     patients = sorted(set(store.index["patient_id"].astype(str)))

@@ -2,7 +2,7 @@
 
 Pages are written to be read in the repository: `../benchmarks/cost/README.md` works there. On the site such pages have
 the path they have in the repository, and README.md is the front page. A link to a folder leads to its README.md, a link
-to anything else that the site doesn't hold (sources, scripts, tables) becomes its bare text.
+to anything else that the site doesn't hold (sources, scripts, tables) becomes its text with the path in the repository.
 """
 
 import posixpath
@@ -53,7 +53,8 @@ def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
         readme = path / "README.md"
         uri = site_path(readme if readme.is_file() else path)
         if uri not in held:
-            return match["text"]
+            inside = path.relative_to(ROOT).as_posix()
+            return match["text"] if path.name in match["text"] else f"{match['text']} (`{inside}`)"
         return f"{match['image']}[{match['text']}]({posixpath.relpath(uri, posixpath.dirname(source))}{mark}{anchor})"
 
     return _LINK.sub(replaced, markdown)

@@ -112,6 +112,11 @@ def test_impossible_numbers_of_folds_are_refused(labels_of: LabelsOf, folds: int
         make_folds(labels_of(5), folds, seed=0)
 
 
+def test_one_labelled_patient_is_told_what_helps(labels_of: LabelsOf) -> None:
+    with pytest.raises(ConfigError, match=r"1 labelled patient.* at least 2.*label more"):  # not "set folds to 1"
+        make_folds(labels_of(5).head(1), 5, seed=0)
+
+
 def test_class_indices_undo_the_one_hot(labels_of: LabelsOf) -> None:
     labels = labels_of(20)
     for name, indices in class_indices(labels).items():

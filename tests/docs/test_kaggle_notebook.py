@@ -28,20 +28,22 @@ def model(cohort: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def competition(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lay out a test set: four patients, one of whom can't be read, and one of whom there is nothing but a row."""
+    """Lay out a test set: four patients, one of whom can't be read; one without files; one nobody asks for."""
     root = tmp_path_factory.mktemp("competition")
     meta = pd.read_csv(cohort / "RSNA" / "train_series_meta.csv", dtype=str)
     counts = meta["patient_id"].value_counts(sort=False)
     twice = next(patient for patient, count in counts.items() if count == 2)
-    patients = [twice, *[patient for patient in counts.index if patient != twice][:3]]
+    patients = [twice, *[patient for patient in counts.index if patient != twice][:4]]
     for patient in patients:
         shutil.copytree(cohort / "RSNA" / "train_images" / patient, root / "test_images" / patient)
-    for file in (root / "test_images" / patients[-1]).rglob("*.dcm"):
+    asked = patients[:-1]  # the last one isn't in the sample, as most are in that of `voco2d phantom`
+    for file in (root / "test_images" / asked[-1]).rglob("*.dcm"):
         file.write_bytes(b"no picture")
-    meta[meta["patient_id"].isin(patients)].drop(columns="incomplete_organ").to_csv(
+    meta.loc[len(meta)] = {"patient_id": ABSENT, "series_id": "1"}
+    meta[meta["patient_id"].isin([ABSENT, *patients])].drop(columns="incomplete_organ").to_csv(
         root / "test_series_meta.csv", index=False
     )
-    sample = pd.DataFrame({"patient_id": [ABSENT, *patients[::-1]], **dict.fromkeys(CLASS_COLUMNS, 0.5)})
+    sample = pd.DataFrame({"patient_id": [ABSENT, *asked[::-1]], **dict.fromkeys(CLASS_COLUMNS, 0.5)})
     sample.to_csv(root / "sample_submission.csv", index=False)
     return root
 
@@ -73,6 +75,10 @@ def test_everyone_gets_a_row_and_who_cannot_be_graded_the_prior(competition: Pat
     assert is_prior.tolist() == [True, True, False, False, False]  # of whom there is nothing, and who can't be read
     assert "5 patients, 2 of them with the prior; 0 series not reached in time" in said
     assert "prior for 1: none of the series was read" in said
+    meta = pd.read_csv(competition / "test_series_meta.csv", dtype=str)
+    of_them = meta["patient_id"].isin(sample["patient_id"])
+    assert of_them.sum() < len(meta)
+    assert f"1 of their {of_them.sum()} series not found or not reached" in said  # that of whom there is nothing
     twice = names["results"][sample["patient_id"].iloc[-1]]
     assert len(twice) == 2
     highest = np.stack([entry.folds[0] for entry in twice]).max(axis=0)
@@ -83,8 +89,9 @@ def test_the_prior_is_the_weighted_share_of_the_training_patients(
     competition: Path, model: Path, tmp_path: Path
 ) -> None:
     _, names, said = run(competition, model, tmp_path, TIME_LIMIT_S=0)
-    series = len(names["sources"])
-    assert f"5 patients, 5 of them with the prior; {series} series not reached in time" in said
+    asked = [source for source in names["sources"] if source.patient_id in names["wanted"]]
+    assert len(asked) < len(names["sources"])
+    assert f"5 patients, 5 of them with the prior; {len(asked)} series not reached in time" in said
     shares, prior = names["predictor"].models.class_shares, names["prior"]
     assert prior["bowel_injury"] == pytest.approx(
         2 * shares["bowel_injury"] / (shares["bowel_healthy"] + 2 * shares["bowel_injury"]), abs=2e-3

@@ -1,24 +1,29 @@
-"""Each command line of the documentation is one the program takes, and each piece of Python names what there is."""
+"""Each command line of the documentation is one the program takes, and each piece of Python runs."""
 
 import ast
 import importlib
-import json
 import re
+import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel
+import numpy as np
+import pandas as pd
 import pytest
 import timm
+import torch
 from safetensors.torch import save_file
 
 from voco2d import read_volume
-from voco2d.cli import _CONFIGURABLE, _split, build_parser
+from voco2d.cli import _CONFIGURABLE, _split, build_parser, main
 from voco2d.config import from_tree, override, resolve
 from voco2d.data.phantom import PhantomArgs
 from voco2d.errors import ConfigError
 from voco2d.store.build import PrepareArgs
+from voco2d.targets import CLASS_COLUMNS, TARGETS
 from voco2d.training import finetune_args, pretrain_args
 from voco2d.training.finetune_args import FinetuneArgs
 from voco2d.training.pretrain_args import PretrainArgs
@@ -29,15 +34,6 @@ from snippets import PAGES, ROOT, Snippet, command_lines, python_snippets, words
 
 SHORTENED = {"results/phantom_study/pilots.md": "an ellipsis stands for words that the page tells before"}
 """Pages whose command lines can't be parsed, and why."""
-NOT_RUN = {
-    "README.md": "takes a classifier and a scan that its gates accept: tests/inference/test_predictor.py",
-    "docs/checkpoints.md": "takes files of several origins: tests/models/test_checkpoint.py",
-    "docs/evaluation.md": "takes tables of four runs: tests/evaluation/test_comparison.py",
-    "docs/explanation.md": "takes a classifier and a scan: tests/inference/explain/test_explain_study.py",
-    "docs/export.md": "takes an exported package: tests/inference/onnx",
-    "docs/prediction.md": "takes a classifier and a scan that its gates accept: tests/inference/test_predictor.py",
-}
-"""Pages whose Python is checked for its names and not run, and where it is run instead."""
 _SETTINGS = {
     "phantom": (PhantomArgs, None),
     "prepare": (PrepareArgs, None),
@@ -97,20 +93,56 @@ def test_python_names_what_there_is(snippet: Snippet) -> None:
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make what the snippets read: a backbone's file, and the log of a run."""
+def workplace(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make what the snippets read: a backbone's file, tiny runs, and a phantom's scan that the gates let through."""
     folder = tmp_path_factory.mktemp("snippets")
     network = timm.create_model("efficientnet_b0", in_chans=1, num_classes=0)
-    save_file(network.state_dict(), folder / "backbone.safetensors")
-    (folder / "runs" / "pretrain").mkdir(parents=True)
-    (folder / "runs" / "pretrain" / "metrics.jsonl").write_text(json.dumps({"step": 1, "feature_std": 0.9}) + "\n")
+    for name in ("backbone.safetensors", "paper.safetensors"):
+        save_file(network.state_dict(), folder / name)
+    torch.save(network.state_dict(), folder / "paper.pth")
+    tiny = ("backbone=test_efficientnet", "device=cpu")
+    words = ("steps=1", "batch_size=2", "method.crop=12", "method.slices=2", "method.hidden=8", "writers=[]")
+    run("pretrain", cohort / "store", "--out", folder / "runs" / "pretrain", *tiny, *words)
+    run("convert", folder / "runs" / "pretrain", "--out", folder / "hub" / "my-backbone", "--to", "hf")
+    words = ("folds=2", "run_folds=1", "epochs=1", "hidden=8", "readout.slices=4", "readout.crop=36")
+    labels = ("--labels", cohort / "RSNA" / "train.csv", "--init", "random")
+    run("finetune", cohort / "store", *labels, "--out", folder / "runs" / "voco2d", *tiny, *words)
+    words = ("size=96", "mean_slices=48", "masks=false", "two_series_share=0", "incomplete_share=0", "workers=1")
+    run("phantom", folder / "one", "--patients", "1", "--seed", "3", *words)
+    run("export", folder / "runs" / "voco2d", "--out", folder / "package")
+    (series,) = (folder / "one" / "train_images").glob("*/*")
+    shutil.copytree(series, folder / "scans" / "one_study")
+    volume = read_volume(series)
+    affine = np.diag([*(-step for step in reversed(volume.spacing_mm)), 1])  # axes are I, P, L; NIfTI's are R, A, S
+    nibabel.save(nibabel.Nifti1Image(volume.hu.transpose(2, 1, 0), affine), folder / "scan.nii.gz")
     return folder
 
 
-@pytest.mark.parametrize("snippet", [snippet for snippet in PYTHON if snippet.page not in NOT_RUN], ids=str)
-def test_python_runs(snippet: Snippet, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session")
+def given(cohort: Path) -> dict[str, object]:
+    """Make what snippets take for granted: labels, what two arms of two seeds predicted, slices, volumes, an import."""
+    labels = pd.read_csv(cohort / "RSNA" / "train.csv", dtype={"patient_id": str})
+    tables: dict[str, object] = {"labels": labels, "slices": torch.zeros(2, 1, 64, 64), "timm": timm}
+    tables["volumes"] = np.zeros((1, 4, 1, 36, 36), np.float32)
+    for seed, name in enumerate(("random_seed0", "random_seed1", "voco_seed0", "voco_seed1")):
+        noise = np.random.default_rng(seed).random((len(labels), len(CLASS_COLUMNS)))
+        said = pd.DataFrame(noise, columns=list(CLASS_COLUMNS))
+        for target in TARGETS.values():
+            said[list(target.columns)] = said[list(target.columns)].div(said[list(target.columns)].sum(axis=1), axis=0)
+        tables[name] = said.assign(patient_id=labels["patient_id"])
+    return tables
+
+
+def run(*words: object) -> None:
+    assert main([str(word) for word in words]) == 0
+
+
+@pytest.mark.parametrize("snippet", PYTHON, ids=str)
+def test_python_runs(
+    snippet: Snippet, workplace: Path, given: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(workplace)
-    exec(compile(snippet.text, str(snippet), "exec"), {"__name__": "__main__"})  # what a reader would run
+    exec(compile(snippet.text, str(snippet), "exec"), {"__name__": "__main__", **given})  # what a reader would run
 
 
 def test_the_array_of_the_snippet_is_read(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +159,13 @@ def test_every_extra_that_a_page_installs_exists() -> None:
     assert named <= extras, sorted(set(_named_extras()))
 
 
+def test_no_page_installs_voco2d_by_its_name() -> None:
+    named = re.compile(r"pip install [^`#&\n]*?\bvoco2d(?![\w/-])")  # it is on no index: a clone or a file
+    found = {page.name: named.findall(page.read_text(encoding="utf-8")) for page in PAGES}
+    assert not {page: lines for page, lines in found.items() if lines}
+
+
 def _named_extras() -> Iterator[tuple[str, str]]:
     for page in PAGES:
-        for found in re.finditer(r"voco2d\[([\w,-]+)\]", page.read_text(encoding="utf-8")):
+        for found in re.finditer(r"(?:voco2d|['\"]\.)\[([\w,-]+)\]", page.read_text(encoding="utf-8")):
             yield from ((page.name, extra) for extra in found[1].split(","))

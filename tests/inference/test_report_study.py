@@ -1,13 +1,16 @@
-"""What `study --tables` refuses before it computes anything."""
+"""What `study --tables` refuses before it computes anything, and how its figures are laid out."""
 
+import base64
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 
 from voco2d.errors import ConfigError, LabelError, UsageError
 from voco2d.inference.report_study import read_study_predictions, write_study_report
+from voco2d.inference.report_study_figures import label_efficiency
 from voco2d.targets import RSNA_2023
 
 ABOUT = {
@@ -22,6 +25,20 @@ ABOUT = {
 def predictions(arm: str, seed: int, patients: range = range(4)) -> pd.DataFrame:
     keys = pd.DataFrame({"arm": arm, "fraction": 1.0, "seed": seed, "patient_id": [str(number) for number in patients]})
     return keys.assign(**dict.fromkeys(RSNA_2023.columns, 0.5))
+
+
+def test_the_legend_lies_outside_of_the_axes() -> None:
+    rows = [
+        {"arm": arm, "fraction": fraction, "seed": seed, "metric": "map", "value": 0.4}
+        for arm in ("random", "voco2d")
+        for fraction in (0.25, 1.0)
+        for seed in ("0", "mean")
+    ]
+    figure = label_efficiency(pd.DataFrame(rows), "map")
+    root = ElementTree.fromstring(base64.b64decode(figure.source.partition("base64,")[2]))
+    (legend,) = (group for group in root.iter() if group.get("id") == "legend_1")
+    (axes,) = (group for group in root.iter() if group.get("id") == "axes_1")
+    assert legend not in list(axes.iter())  # within them it lay over the line of an arm
 
 
 @pytest.fixture

@@ -95,6 +95,20 @@ def join_labels(index: pd.DataFrame, labels: pd.DataFrame, targets: TargetSet = 
     return cohort
 
 
+def check_folds(folds: int, patients: int) -> None:
+    """Refuse a number of folds that can't be validated on or that there are too few labelled patients for.
+
+    Raises:
+        ConfigError: With the way out.
+    """
+    if folds < 2:
+        raise ConfigError(f"folds={folds}: at least 2 are needed, one of them to validate on")
+    if patients < 2:
+        raise ConfigError(f"{patients} labelled patient(s): folds need at least 2, one to validate on; label more")
+    if patients < folds:
+        raise ConfigError(f"folds={folds}: only {patients} labelled patients; set folds to {patients} or less")
+
+
 def make_folds(labels: pd.DataFrame, folds: int, seed: int, targets: TargetSet = RSNA_2023) -> pd.Series:
     """Split patients into folds with like shares of every class (iterative stratification; Sechidis et al., 2011).
 
@@ -112,10 +126,7 @@ def make_folds(labels: pd.DataFrame, folds: int, seed: int, targets: TargetSet =
     Raises:
         ConfigError: Fewer than 2 folds, or fewer patients than can fill them.
     """
-    if folds < 2:
-        raise ConfigError(f"folds={folds}: at least 2 are needed, one of them to validate on")
-    if len(labels) < folds:
-        raise ConfigError(f"folds={folds}: only {len(labels)} labelled patients; set folds to {len(labels)} or less")
+    check_folds(folds, len(labels))
     table = labels.sort_values("patient_id").set_index("patient_id")[list(targets.columns)].fillna(0)
     absent = [column for column in targets.columns if not table[column].any()]
     if absent:

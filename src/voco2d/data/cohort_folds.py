@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
-from voco2d.errors import ConfigError, LabelError, UsageError
+from voco2d.data.cohort import check_folds
+from voco2d.errors import LabelError, UsageError
 from voco2d.evaluation.tables import normalise_ids, read_text_table
 from voco2d.targets import RSNA_2023, TargetSet
 
@@ -48,10 +49,7 @@ def stratify(
     Raises:
         ConfigError: Fewer than 2 folds, or fewer patients than folds.
     """
-    if folds < 2:
-        raise ConfigError(f"folds={folds}: at least 2 are needed, one of them to validate on")
-    if len(labels) < folds:
-        raise ConfigError(f"folds={folds}: only {len(labels)} labelled patients; set folds to {len(labels)} or less")
+    check_folds(folds, len(labels))
     table = labels.sort_values("patient_id").set_index("patient_id")[list(targets.columns)].fillna(0)
     _warn_of_rare(table, folds)
     patterns, pattern_of = np.unique(_traits(table, series, targets), axis=0, return_inverse=True)

@@ -56,8 +56,9 @@ def _use() -> str:
 
 def _without_torch() -> str:
     return (
-        "```\npip install -r FOLDER/requirements.txt\npip install --no-deps voco2d\n```\n\n"
-        "The same command then reads, prepares and grades scans with neither torch nor timm installed."
+        "```\npip install -r FOLDER/requirements.txt\npip install --no-deps PATH\n```\n\n"
+        "PATH is a checkout or a wheel of voco2d. The same command then reads, prepares and grades scans with neither "
+        "torch nor timm installed."
     )
 
 

@@ -8,13 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
 from voco2d.inference.report_canvas import COLORS, STYLE, Axis, new_canvas, png, svg
 from voco2d.inference.report_page import Figure
-
-# long: two lines; every kind of chart of a report, each a function
 
 _DASHES: Final = ("-", "--", "-.", ":")
 
@@ -159,35 +156,6 @@ def interval_chart(title: str, x: Axis, rows: Mapping[str, tuple[float, float, f
         axes.set_yticks(range(len(rows)), [_drawable(name) for name in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         return Figure(svg(canvas), f"{title} of {', '.join(rows)} with 95 % intervals", caption)
-
-
-def slice_montage(
-    slices: Sequence[tuple[str, Float[np.ndarray, "H W"]]], pixel_aspect: float, alt: str, caption: str = ""
-) -> Figure:
-    """Show slices in three columns, the patient's right on the left as radiologists look at them.
-
-    Args:
-        slices: Title and grey values 0 to 1 of each.
-        pixel_aspect: Height of a pixel over its width, both in mm.
-        alt: What is shown, for those who can't see it.
-        caption: Stands below.
-    """
-    columns = min(3, len(slices))
-    rows = -(-len(slices) // columns)
-    height, width = slices[0][1].shape
-    cell_inches = 2.1
-    with rc_context(STYLE):
-        shape = min(2.0, max(0.5, height * pixel_aspect / width))
-        canvas = Canvas(figsize=(cell_inches * columns, (cell_inches * shape + 0.25) * rows), layout="constrained")
-        grid = canvas.subplots(rows, columns, squeeze=False).ravel()
-        for axes in grid:
-            axes.set_axis_off()
-        for axes, (title, pixels) in zip(grid, slices, strict=False):
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect=pixel_aspect, interpolation="nearest")
-            axes.set_title(title, fontsize=10)
-            box = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
-            axes.text(0.03, 0.93, "R", transform=axes.transAxes, color="#E69F00", fontsize=9, va="center", bbox=box)
-        return Figure(png(canvas), alt, caption)
 
 
 def draw_marks(axes: Axes, marks: Sequence[Mark]) -> None:

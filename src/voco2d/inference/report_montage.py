@@ -1,14 +1,17 @@
 """The section that shows a few studies: slices beside what was predicted and what is true."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from matplotlib import rc_context
+from matplotlib.figure import Figure as Canvas
 
 from voco2d.evaluation.tables import ASSESSED, check_labels, check_predictions
-from voco2d.inference.report_figures import slice_montage
+from voco2d.inference.report_canvas import STYLE, png
 from voco2d.inference.report_page import Block, Cell, Figure, Heading, Paragraph, Section, Table
 from voco2d.preprocessing.intensity import window_hu
 from voco2d.store.volume_store import VolumeStore
@@ -63,6 +66,35 @@ def montage_section(
             _grades(row, targets),
         ]
     return Section("Studies", tuple(blocks))
+
+
+def slice_montage(
+    slices: Sequence[tuple[str, Float[np.ndarray, "H W"]]], pixel_aspect: float, alt: str, caption: str = ""
+) -> Figure:
+    """Show slices in three columns, the patient's right on the left as radiologists look at them.
+
+    Args:
+        slices: Title and grey values 0 to 1 of each.
+        pixel_aspect: Height of a pixel over its width, both in mm.
+        alt: What is shown, for those who can't see it.
+        caption: Stands below.
+    """
+    columns = min(3, len(slices))
+    rows = -(-len(slices) // columns)
+    height, width = slices[0][1].shape
+    cell_inches = 2.1
+    with rc_context(STYLE):
+        shape = min(2.0, max(0.5, height * pixel_aspect / width))
+        canvas = Canvas(figsize=(cell_inches * columns, (cell_inches * shape + 0.25) * rows), layout="constrained")
+        grid = canvas.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, (title, pixels) in zip(grid, slices, strict=False):
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect=pixel_aspect, interpolation="nearest")
+            axes.set_title(title, fontsize=10)
+            box = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
+            axes.text(0.03, 0.93, "R", transform=axes.transAxes, color="#E69F00", fontsize=9, va="center", bbox=box)
+        return Figure(png(canvas), alt, caption)
 
 
 def _joined(index: pd.DataFrame, predictions: pd.DataFrame, labels: pd.DataFrame, targets: TargetSet) -> pd.DataFrame:

@@ -31,6 +31,9 @@ TITLES: Final[Mapping[str, str]] = {
 _OTHER_TITLES: Final[Mapping[str, str]] = {"map": "mAP", "roc_auc": "ROC AUC", "score": "score ↓"}
 """Titles where the targets are not RSNA's."""
 
+_LEGEND_LETTERS: Final = 60
+"""As many fit beside each other below a chart."""
+
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -64,7 +67,8 @@ def label_efficiency(scores: pd.DataFrame, metric: str, targets: TargetSet = RSN
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if min(fractions) >= 0.01 else None))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.legend()
+        columns = max(1, _LEGEND_LETTERS // (6 + max(len(str(arm)) for arm in table["arm"])))  # 6: line and marker
+        canvas.legend(loc="outside lower center", ncols=columns)  # within the axes it would lie over lines
         alt = f"{title} over the share of labels; {', '.join(map(str, dict.fromkeys(table['arm'])))}"
         caption = "Mean over seeds; the band spans the seeds, each with patients, start and draw of labels of its own."
         return Figure(svg(canvas), alt, caption)

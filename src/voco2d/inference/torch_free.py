@@ -38,7 +38,7 @@ def requirements_text() -> str:
     lines = [
         f"# What voco2d {VERSION} needs to predict with this package; torch is not among it.",
         "#     pip install -r requirements.txt",
-        "#     pip install --no-deps voco2d",
+        "#     pip install --no-deps PATH    (a checkout or a wheel of voco2d)",
         "# These are the versions that parity.json was measured with.",
     ]
     for name in PACKAGES:

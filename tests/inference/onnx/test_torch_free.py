@@ -119,6 +119,8 @@ def test_commands_that_need_torch_say_so(scans: Path, tmp_path: Path) -> None:
 def test_the_requirements_are_pinned_and_free_of_torch(exported: Export) -> None:
     text = (exported.path / "requirements.txt").read_text()
     assert text == requirements_text()
+    assert "pip install --no-deps PATH" in text  # voco2d is on no index
+    assert "--no-deps voco2d" not in (exported.path / "README.md").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert len(lines) == len(PACKAGES)
     for line in lines:

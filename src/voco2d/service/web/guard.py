@@ -104,7 +104,8 @@ class Guard:
             return
         visit = _Visit(scope, send)
         refusal = self._refusal(visit)
-        with self._connections.asking(scope.get("client"), bool(visit.caller)):
+        client = scope.get("client")  # a tuple or, as ASGI allows too, a list
+        with self._connections.asking(tuple(client) if client else None, bool(visit.caller)):
             if refusal is None:
                 self.requests += bool(visit.caller)
                 self.uploads += visit.is_upload
