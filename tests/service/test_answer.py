@@ -12,6 +12,7 @@ from pydicom.config import disable_value_validation
 from pydicom.sr.codedict import codes
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from voco2d.errors import ReadError
 from voco2d.inference.explain.explain_study import explain_study
 from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.predictor import Predictor
@@ -99,6 +100,49 @@ def test_an_answer_on_late_images_alone_says_so(marked_study, bright_predictor):
     assert REST_REMARK in json.loads(late[RESULT_NAME])["reason"]
     assert REST_REMARK not in plain[RESULT_NAME].decode()
     assert REST_REMARK.encode() in late[REPORT_NAME]
+
+
+def test_images_that_are_in_no_series_are_told_beside_the_numbers(marked_study, bright_predictor, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(marked_study[0], folder)
+    for number, path in enumerate(sorted(marked_study[0].iterdir())):
+        dataset = dcmread(path)
+        dataset.SeriesInstanceUID, dataset.SOPInstanceUID = "1.2.826.9", f"1.2.826.9.{number}"
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        if number:
+            del dataset.PixelSpacing
+        else:  # nobody misses a localizer
+            dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        dataset.save_as(folder / f"second{number}")
+    whole, part = (answer(bright_predictor(), place, 1, pdf=True) for place in (marked_study[0], folder))
+    remark = f"not graded: {number}: PixelSpacing is missing or damaged"
+    told = json.loads(part[RESULT_NAME])
+    assert told["status"] == "assessed"
+    assert remark in told["reason"]
+    assert "localizer" not in told["reason"]
+    assert remark.encode() in part[REPORT_NAME]
+    assert "not graded" not in json.loads(whole[RESULT_NAME])["reason"]
+
+
+def test_images_of_two_patients_in_one_study_are_refused(marked_study, bright_predictor, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(marked_study[0], folder)
+    for path in sorted(marked_study[0].iterdir()):
+        dataset = dcmread(path)
+        dataset.PatientID, dataset.SOPInstanceUID = "other", f"{dataset.SOPInstanceUID}.1"
+        dataset.save_as(folder / f"other{path.name}")
+    with pytest.raises(ReadError, match="holds images of 2 patients or studies under one study UID"):
+        answer(bright_predictor(), folder, 1, pdf=False)
+
+
+def test_an_answer_of_other_networks_has_other_uids(marked_study, bright_predictor):
+    def uid(digest):
+        predictor = bright_predictor()
+        predictor.models.runtimes[0].sha256 = digest
+        return dcmread(io.BytesIO(answer(predictor, marked_study[0], 1, pdf=False)[REPORT_NAME])).SOPInstanceUID
+
+    assert uid("0" * 64) == uid("0" * 64)
+    assert uid("0" * 64) != uid("1" * 64)
 
 
 def test_a_refused_study_has_no_key_images(mean_explainer, marked_study):

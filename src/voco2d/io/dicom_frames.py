@@ -47,8 +47,9 @@ def read_headers(path: Path) -> tuple[list[SliceHeader], list[Rejection]]:
         state = path.stat()
     except OSError as error:
         raise ReadError(path, f"can't be opened ({error.strerror})") from error
-    if time.time_ns() - state.st_mtime_ns > _SETTLED_NS:
-        header = kept_header(path, (state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev))
+    changed_ns = state.st_ctime_ns  # which nobody can set, as copying programs do with the time of modification
+    if time.time_ns() - changed_ns > _SETTLED_NS:
+        header = kept_header(path, (changed_ns, state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev))
     else:
         header = _single_header(path)
     return _read_frames(path) if header is None else ([header], [])

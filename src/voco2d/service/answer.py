@@ -1,7 +1,9 @@
 """Grades a received study and writes its answer as DICOM objects."""
 
 import io
+import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,11 +12,13 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from voco2d.errors import ReadError
 from voco2d.inference.explain.explain_study import ExplainedStudy, Explanations
 from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import StudyResult
 from voco2d.inference.runtime import Runtime
+from voco2d.inference.series_grader import Look
 from voco2d.io.dicom_quiet import quiet_pydicom
 from voco2d.logs import wordless
 from voco2d.service.audit import digest_of
@@ -23,10 +27,14 @@ from voco2d.service.key_slices import find_key_slices
 from voco2d.service.result_page import Origin, result_page
 from voco2d.service.structured_report import structured_report
 from voco2d.service.study_files import StudyFiles, read_headers
+from voco2d.version import VERSION
 
 RESULT_NAME = "result.json"
 EXPLANATION_NAME = "explanation.json"
 REPORT_NAME = "report.dcm"
+_NOT_MISSED = ("not a slice of a volume", "secondary capture", "duplicate: another slice has the same position")
+"""Words of reasons for which an image is left out that is no part of any volume, or in it already."""
+
 REST_REMARK = "earlier images of the study were deleted after their answer; this is of those that came since"
 
 _log = logging.getLogger(__name__)
@@ -59,25 +67,52 @@ def answer(
         ReadError: There is nothing in the folder that could be graded, or images of several studies.
     """
     explanations = None if explainer is None else Explanations(explainer)
-    result = predictor.predict(folder, None if explanations is None else explanations.look)
-    if is_rest:
-        series = [replace(entry, remarks=(*entry.remarks, REST_REMARK)) for entry in result.series]
+    result, left_out = _graded(predictor, folder, None if explanations is None else explanations.look)
+    remarks = (*([REST_REMARK] if is_rest else []), *([left_out] if left_out else []))
+    if remarks:
+        series = [replace(entry, remarks=(*entry.remarks, *remarks)) for entry in result.series]
         result = replace(result, series=tuple(series))
     explained = None if explanations is None else explanations.of(result)
     with quiet_pydicom():
-        return _written(result, explained, folder, version, predictor.models.runtimes, pdf)
+        files = read_headers(folder, version, _maker(predictor, is_rest, explainer is not None))
+        return _written(result, explained, files, predictor.models.runtimes, pdf)
+
+
+def _graded(predictor: Predictor, folder: Path, look: Look | None) -> tuple[StudyResult, str]:
+    """Grade a study; also say what of its images is in no series, empty where nobody would miss it.
+
+    Raises:
+        ReadError: There is no series, or series of several patients.
+    """
+    studies, rejections = predictor.predict_studies([folder], look)
+    counts = Counter(rejection.reason for rejection in rejections)
+    if not studies:
+        reason = f" ({rejections[0].reason})" if rejections else ""
+        raise ReadError(folder, f"no CT series in it{reason}")
+    if len(studies) > 1:
+        raise ReadError(folder, f"holds images of {len(studies)} patients or studies under one study UID")
+    missed = {reason: count for reason, count in counts.items() if not any(words in reason for words in _NOT_MISSED)}
+    if not missed:
+        return studies[0], ""
+    told = "; ".join(f"{count}: {reason}" for reason, count in sorted(missed.items()))
+    return studies[0], f"images or series of the study that were not graded: {told}"
+
+
+def _maker(predictor: Predictor, is_rest: bool, is_explained: bool) -> str:
+    """Tell what an answer depends on besides its images, so that another one gets other UIDs."""
+    networks = [runtime.sha256 for runtime in predictor.models.runtimes]
+    settings = [predictor.gates, predictor.precision, predictor.test_flips, repr(predictor.scalers)]
+    return json.dumps([VERSION, networks, settings, is_rest, is_explained])
 
 
 def _written(
     result: StudyResult,
     explained: ExplainedStudy | None,
-    folder: Path,
-    version: int,
+    files: StudyFiles,
     networks: Sequence[Runtime],
     pdf: bool,
 ) -> dict[str, bytes]:
     """Write an answer; what goes beside the report is left out where it can't be drawn."""
-    files = read_headers(folder, version)
     key_slices = [] if explained is None else find_key_slices(explained, files)
     report = structured_report(result, files, key_slices, [runtime.sha256 for runtime in networks])
     written = {RESULT_NAME: result.to_json().encode(), REPORT_NAME: to_bytes(report)}

@@ -1,5 +1,6 @@
 """The images of a received study, as far as answers refer to them."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from voco2d.errors import ReadError
+from voco2d.io.dicom_deflate import open_dicom
 from voco2d.io.dicom_elements import numbers
 from voco2d.io.dicom_quiet import quiet_pydicom
 from voco2d.service.study_header import mend_header
@@ -38,10 +40,12 @@ class StudyFiles:
     Args:
         headers: Of its images, series after series, without pixels; at least one.
         version: How often the study grew after it was answered, from 1; part of the UIDs of answers.
+        made_by: What else answers depend on (networks, settings), in any words; part of their UIDs too.
     """
 
     headers: Sequence[Dataset]
     version: int = 1
+    made_by: str = ""
     _by_uid: dict[str, Dataset] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,28 +92,42 @@ class StudyFiles:
         return self._by_uid[instance]
 
     def uid(self, what: str) -> str:
-        """Return the UID of an answer: the same for the same study, version and `what`."""
-        return generate_uid(prefix="2.25.", entropy_srcs=[self.study_uid, str(self.version), what])
+        """Return the UID of an answer: the same for the same images, version, maker and `what` (PS3.5, 9)."""
+        instances = "\n".join(sorted(self._by_uid))
+        sources = [
+            self.study_uid,
+            str(self.version),
+            hashlib.sha256(instances.encode()).hexdigest(),
+            self.made_by,
+            what,
+        ]
+        return generate_uid(prefix="2.25.", entropy_srcs=sources)
 
 
-def read_headers(folder: Path, version: int) -> StudyFiles:
+def read_headers(folder: Path, version: int, made_by: str = "") -> StudyFiles:
     """Read the headers of a study, fit to be repeated by answers.
 
     Args:
         folder: DICOM files of one study.
         version: See `StudyFiles`.
+        made_by: See there.
 
     Raises:
         ReadError: There is no image.
     """
     with quiet_pydicom():
-        headers = [dcmread(path, stop_before_pixels=True) for path in sorted(folder.iterdir())]
+        headers = [_read_header(path) for path in sorted(folder.iterdir())]
         if not headers:
             raise ReadError(folder, "holds no image")
         for header in headers:
             mend_header(header)
         headers.sort(key=_place)
-    return StudyFiles(headers, version)
+    return StudyFiles(headers, version, made_by)
+
+
+def _read_header(path: Path) -> Dataset:
+    with open_dicom(path, header_only=True) as file:  # of a deflated file no more is unpacked than a header may take
+        return dcmread(file, stop_before_pixels=True)
 
 
 def _place(header: Dataset) -> tuple[str, tuple[float, ...], str]:
