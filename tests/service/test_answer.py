@@ -4,13 +4,14 @@ import io
 import json
 import shutil
 import subprocess
+import tracemalloc
 
 import pytest
 from highdicom.sr import srread
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
 from pydicom.sr.codedict import codes
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import DeflatedExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from voco2d.errors import ReadError
 from voco2d.inference.explain.explain_study import explain_study
@@ -133,6 +134,19 @@ def test_images_of_two_patients_in_one_study_are_refused(marked_study, bright_pr
         dataset.save_as(folder / f"other{path.name}")
     with pytest.raises(ReadError, match="holds images of 2 patients or studies under one study UID"):
         answer(bright_predictor(), folder, 1, pdf=False)
+
+
+def test_a_deflated_image_is_not_unpacked_for_its_header(marked_study, tmp_path):
+    dataset = dcmread(next(marked_study[0].iterdir()))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.PixelData = bytes(64 << 20)
+    dataset.save_as(tmp_path / "1", little_endian=True, implicit_vr=False)
+    tracemalloc.start()
+    try:
+        assert read_headers(tmp_path, 1).study_uid == dataset.StudyInstanceUID
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_answer_of_other_networks_has_other_uids(marked_study, bright_predictor):

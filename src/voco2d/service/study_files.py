@@ -127,7 +127,7 @@ def read_headers(folder: Path, version: int, made_by: str = "") -> StudyFiles:
 
 def _read_header(path: Path) -> Dataset:
     with open_dicom(path, header_only=True) as file:  # of a deflated file no more is unpacked than a header may take
-        return dcmread(file, stop_before_pixels=True)
+        return dcmread(file, stop_before_pixels=True, force=True)
 
 
 def _place(header: Dataset) -> tuple[str, tuple[float, ...], str]:
