@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +49,26 @@ def test_an_empty_source_is_not_this_folder(capsys, command):
         main([command, "", "--out", "x", *(["--model", "y"] if command == "predict" else [])])
     assert ended.value.code == 2
     assert "an empty path" in capsys.readouterr().err
+
+
+def test_words_of_threads_finalizers_and_warnings_stay_off_the_terminal():
+    script = """
+import threading, warnings
+from voco2d.logs import quiet_libraries
+
+class Odd:
+    def __del__(self):
+        raise ValueError("Doe^Finalizer")
+
+def fail():
+    raise ValueError("Doe^Thread")
+
+quiet_libraries()
+Odd()
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+warnings.warn("Doe^Warning")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

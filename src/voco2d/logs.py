@@ -1,8 +1,12 @@
 """What the commands log: their own words, and of the libraries' only warnings."""
 
 import logging
+import sys
+import threading
 import traceback
+import warnings
 
+_log = logging.getLogger(__name__)
 _LONGEST_CHAIN = 20
 _CHATTY = (
     *(
@@ -32,6 +36,13 @@ def start_logging(verbose: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s")
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from quoting what they received: in warnings, and in what is told of threads and finalizers."""
+    warnings.simplefilter("ignore")
+    threading.excepthook = lambda args: _log.debug("%s", wordless(args.exc_value or RuntimeError()))
+    sys.unraisablehook = lambda args: _log.debug("%s", wordless(args.exc_value or RuntimeError()))
 
 
 def wordless(error: BaseException) -> str:

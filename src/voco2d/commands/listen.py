@@ -3,8 +3,6 @@
 import argparse
 import logging
 import signal
-import threading
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,7 @@ from voco2d.inference.explain.explainer import Explainer
 from voco2d.inference.explain.explanation import NO_MAPS
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import NOTICE
-from voco2d.logs import wordless
+from voco2d.logs import quiet_libraries
 from voco2d.service.answer import answer
 from voco2d.service.audit import Audit
 from voco2d.service.dicom_node import DicomNode
@@ -55,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         pdf=options.pdf,
         longest_study_s=options.study_minutes * 60,
     )
-    _quiet()
+    quiet_libraries()
     filters = dict(_filter(text) for text in options.query)
     if options.fetch_from is not None and not filters:  # the whole archive is seldom meant
         raise UsageError("--fetch-from: say which studies with --query KEYWORD=VALUE, for example StudyDate=20260101-")
@@ -77,7 +75,7 @@ def load(models: Sequence[Path], grading: dict[str, Any], explain: bool | None, 
         explain: See `choose_explainer`.
         pdf: Whether a page goes with each report.
     """
-    _quiet()
+    quiet_libraries()
     predictor = Predictor.load(models, **grading)
     return partial(answer, predictor, pdf=pdf, explainer=choose_explainer(explain, predictor))
 
@@ -145,12 +143,6 @@ def choose_explainer(wanted: bool | None, predictor: Predictor) -> Explainer | N
         print(f"{'key slices without colours' if wanted else 'no key slices unless --explain'}: {NO_MAPS}", flush=True)
         return explainer if wanted else None
     return explainer
-
-
-def _quiet() -> None:
-    """Keep libraries from quoting what they received: in warnings, and in tracebacks of their threads."""
-    warnings.simplefilter("ignore")
-    threading.excepthook = lambda args: _log.debug("%s", wordless(args.exc_value or RuntimeError()))
 
 
 def _filter(text: str) -> tuple[str, str]:

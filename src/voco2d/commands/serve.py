@@ -11,6 +11,7 @@ from voco2d.extras import require
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import NOTICE
 from voco2d.io.readers import ReadArgs
+from voco2d.logs import quiet_libraries
 from voco2d.service.web.args import ServeArgs, UploadLimits
 from voco2d.service.web.attribution import load_explain
 from voco2d.service.web.evidence import Explain
@@ -41,6 +42,7 @@ def load(options: dict[str, Any], explain: bool) -> tuple[Predictor, Explain | N
         options: Keywords of `Predictor.load`.
         explain: Whether answers are explained, where that can be done.
     """
+    quiet_libraries()
     predictor = Predictor.load(**options)
     return predictor, load_explain(predictor) if explain else None
 
