@@ -247,6 +247,15 @@ def test_reasons_that_are_too_many_for_the_page_say_so(make_result):
     assert lines[-1] == "and more, which the report holds"
 
 
+def test_what_is_said_of_all_series_and_refused_ones_come_first_on_the_page(make_result):
+    assessed = replace(make_result().series[0], findings=(replace(REMARK, text="long words " * 100),))
+    refused = make_result(refused="not_abdomen").series[0]
+    series = tuple(replace(entry, remarks=("earlier images were deleted",)) for entry in (assessed, refused))
+    lines = _reasons(replace(make_result(), series=series), Origin())
+    assert lines[0] == "All series: earlier images were deleted"
+    assert lines[1].startswith("series 2 of 2, not assessed")
+
+
 @pytest.mark.integration
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian: dicom3tools) is not installed")
 def test_dciodvfy_finds_no_error_in_anything_that_is_sent(make_result, files, two_series, tmp_path):

@@ -58,8 +58,14 @@ def result_page(result: StudyResult, origin: Origin | None = None) -> bytes:
 
 
 def _reasons(result: StudyResult, origin: Origin) -> list[str]:
-    """Tell what must be known beside the numbers, in as many lines as there is room for."""
-    lines = [line for text in caveats(result, origin.series) for line in textwrap.wrap(text, 95)]
+    """Tell what must be known beside the numbers, in as many lines as there is room for, the gravest first."""
+    told = caveats(result, origin.series)
+    if len(result.series) > 1:
+        refused = [text for entry, text in zip(result.series, told, strict=True) if not entry.is_assessed]
+        shared = [words for words in result.series[0].remarks if all(words in entry.remarks for entry in result.series)]
+        whole = ["All series: " + "; ".join(shared).encode("ascii", "replace").decode()] if shared else []
+        told = [*whole, *refused, *(text for text in told if text not in refused)]
+    lines = [line for text in told for line in textwrap.wrap(text, 95)]
     return lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], "and more, which the report holds"]
 
 
