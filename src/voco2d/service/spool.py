@@ -113,14 +113,18 @@ class Spool:
         """
         final = self.folder / "results" / digest / str(version)
         part = self.incoming / f"{uuid.uuid4().hex}.results"
-        part.mkdir()
-        for name, content in files.items():
-            (part / name).write_bytes(content)
-            to_disk(part / name)
-        final.parent.mkdir(exist_ok=True)
-        before = _size(final)
-        shutil.rmtree(final, ignore_errors=True)  # of an attempt that a crash ended, or of the same study sent again
-        part.replace(final)
+        try:
+            part.mkdir()
+            for name, content in files.items():
+                (part / name).write_bytes(content)
+                to_disk(part / name)
+            final.parent.mkdir(exist_ok=True)
+            before = _size(final)
+            shutil.rmtree(final, ignore_errors=True)  # of an attempt that came to no end, or the same study sent again
+            part.replace(final)
+        except Exception:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
         with self._changing:
             self._used += _size(final) - before
         to_disk(final.parent)
