@@ -54,6 +54,7 @@ def _association(target: DimseTarget, kinds: Set[Kind], args: NodeArgs) -> Itera
     pynetdicom = require("pynetdicom", "dicom", "sending results")
     entity = pynetdicom.AE(args.title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = args.timeout_s
+    entity.connection_timeout = args.timeout_s  # else the system's, minutes where a receiver's queue is full
     for sop_class, syntax in sorted(kinds):
         entity.add_requested_context(sop_class, syntax)
     tls = None if args.certificate is None else (_client_tls(args), target.host)
