@@ -31,6 +31,10 @@ class AwayError(NotSentError):
     """The receiver takes nothing for now, whatever it is."""
 
 
+class BrokenOffError(AwayError):
+    """The receiver broke off while it was sent an object, which may be that object's fault."""
+
+
 def connect(target: Target, kinds: Set[Kind], args: NodeArgs) -> AbstractContextManager[Store]:
     """Connect to a receiver for as long as the context lasts.
 
@@ -79,7 +83,7 @@ def _store(association: Any, dataset: Dataset) -> str:
     except Exception as error:  # an encoder may raise anything; its words may hold identifiers
         return type(error).__name__
     if status is None:
-        raise AwayError("the connection broke")
+        raise BrokenOffError("the connection broke")
     return "" if status == 0 or status in _WARNINGS else f"status 0x{status:04X}"
 
 
