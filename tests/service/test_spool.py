@@ -233,11 +233,19 @@ def test_results_count_for_what_the_spool_may_hold(tmp_path, clock):
     assert small.lack() == ""
     small.close()
     small = Spool(tmp_path, 61, clock)
-    assert small.lack() == "the spool holds the most allowed"
+    assert "--keep-results-hours" in small.lack()
     clock.now += 100
     assert small.forget_results(50.0) == 1
     assert small.lack() == ""
     small.write_results(digest_of("2"), 1, {"a.dcm": b"x" * 60})
+    assert "--keep-results-hours" in small.lack()
+    small.close()
+
+
+def test_results_are_blamed_for_a_full_spool_only_where_they_fill_it(tmp_path):
+    small = Spool(tmp_path, 100)
+    _add(small, "1", b"x" * 60)
+    small.write_results(digest_of("1"), 1, {"a.dcm": b"x" * 40})
     assert small.lack() == "the spool holds the most allowed"
     small.close()
 
