@@ -218,6 +218,8 @@ def test_results_go_once_they_were_sent_or_given_up_and_are_old(spool, clock):
     spool.add("late", "1.1", "2", lambda path: path.write_bytes(b"x"))
     assert spool.forget_results(100.0) == 3
     assert {studies[path.name] for path in (spool.folder / "results").iterdir()} == {"waiting", "late"}
+    counts = spool.ledger.counts()
+    assert (counts["sent"], counts["waiting"], counts["given_up"]) == (1, 1, 1)  # "late" keeps its results and its note
     (waiting,) = spool.ledger.due()
     spool.ledger.sent(waiting)
     assert spool.forget_results(100.0) == 1

@@ -232,6 +232,13 @@ class Ledger:
         waiting = {Outgoing(*row).study for row in rows}
         return [digest for digest in self.forgettable(keep_s) if digest not in waiting]
 
+    def strike_sent(self, digests: Collection[str]) -> None:
+        """Strike what is noted of results that arrived, of studies whose results go."""
+        with self._file.open() as database:
+            rows = database.execute("SELECT file, target, attempts FROM outgoing WHERE state = 'sent'").fetchall()
+            gone = [(entry.file, entry.target) for entry in (Outgoing(*row) for row in rows) if entry.study in digests]
+            database.executemany("DELETE FROM outgoing WHERE file = ? AND target = ?", gone)
+
     def _end_try(self, entry: Outgoing, state: str, reason: str, attempts: int, wait_s: float) -> None:
         with self._file.open() as database:
             database.execute(

@@ -149,10 +149,12 @@ class Spool:
         A study of which a result still waits to be sent keeps all; what was given up goes like what arrived.
         """
         with self._changing:
-            gone = self._set_aside("results", self.ledger.settled(keep_s))
+            settled = self.ledger.settled(keep_s)
+            gone = self._set_aside("results", settled)
         freed = self._delete(gone)
         with self._changing:
             self._results -= freed
+        self.ledger.strike_sent(set(settled))  # last, as a full disk must be freed first
         return len(gone)
 
     def lack(self) -> str:
