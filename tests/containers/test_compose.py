@@ -107,6 +107,13 @@ def test_ours_write_to_their_state_only(name: str) -> None:
     assert "--model=/model" in service["command"]
 
 
+def test_the_node_is_left_the_time_to_end_its_study() -> None:
+    """Docker kills after ten seconds, and a study that was under way at three kills is given up."""
+    minutes = re.fullmatch(r"(\d+)m", SERVICES["listen"]["stop_grace_period"])
+    assert minutes is not None
+    assert int(minutes[1]) > parsed("listen").study_minutes
+
+
 def test_there_is_no_way_out() -> None:
     tree = yaml.safe_load(COMPOSE.read_text())
     (name, network), *others = tree["networks"].items()

@@ -1,5 +1,9 @@
 """What receivers answer, told apart: of the object that was sent, or of the receiver."""
 
+import socket
+import time
+from contextlib import ExitStack
+
 import pytest
 from pydicom.dataset import Dataset
 from requests import ConnectionError as NoConnectionError
@@ -7,7 +11,7 @@ from requests import HTTPError, Response
 
 from voco2d.service import delivery
 from voco2d.service.delivery import AwayError, connect
-from voco2d.service.node_args import NodeArgs, WebTarget
+from voco2d.service.node_args import DimseTarget, NodeArgs, WebTarget
 
 
 @pytest.fixture
@@ -55,3 +59,20 @@ def test_a_server_takes_an_object_or_refuses_it(store):
 def test_a_server_that_takes_nothing_for_now_is_told_apart(store, error, told):
     with pytest.raises(AwayError, match=f"^{told}$"):
         store(error)
+
+
+def test_a_receiver_whose_queue_is_full_holds_up_others_no_longer_than_said():
+    """The system waits 134 s for a connection that is not taken up."""
+    with ExitStack() as stack:
+        busy = stack.enter_context(socket.socket())
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        for _ in range(8):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(busy.getsockname())
+        target = DimseTarget("PACS", *busy.getsockname())
+        begun = time.monotonic()
+        with pytest.raises(AwayError), connect(target, {("1.2", "1.2.840.10008.1.2")}, NodeArgs(timeout_s=0.5)):
+            pass
+        assert time.monotonic() - begun < 20

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import sqlite3
 import time
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from voco2d.errors import ConfigError, UsageError
+from voco2d.service.audit import Audit
 from voco2d.service.dicom_node import CANNOT_UNDERSTAND, NOT_THIS_CLASS, OUT_OF_RESOURCES, SUCCESS
+from voco2d.service.ledger import Ledger
 from voco2d.service.node_args import DimseTarget, NodeArgs, WebTarget, parse_target
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -85,6 +88,22 @@ def test_a_full_spool_says_so_to_the_sender(start, associate, hospital_study):
     association = associate(node)
     assert association.send_c_store(_images(hospital_study)[0]).Status == OUT_OF_RESOURCES
     association.release()
+
+
+@pytest.mark.parametrize(("owner", "step"), [(Audit, "note"), (Ledger, "refuse"), (Ledger, "image")])
+def test_a_sender_is_told_of_a_full_disk_even_if_that_cannot_be_noted(
+    start, associate, hospital_study, monkeypatch, caplog, owner, step
+):
+    def fail(*_args, **_more):
+        raise OSError(28, "MEIER^HANS") if owner is Audit else sqlite3.OperationalError("MEIER^HANS")
+
+    node, _ = start(most_bytes=10**9 if step == "image" else 0)
+    monkeypatch.setattr(owner, step, fail)
+    association = associate(node)
+    assert association.send_c_store(_images(hospital_study)[0]).Status == OUT_OF_RESOURCES
+    association.release()
+    assert "refused" in caplog.text
+    assert "MEIER" not in caplog.text
 
 
 def test_random_and_cut_bytes_end_nothing(start, associate, hospital_study):

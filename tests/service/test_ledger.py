@@ -101,12 +101,29 @@ def test_what_is_not_sent_is_tried_again_later_each_time_and_given_up_at_last(le
         due = [entry for entry in ledger.due() if entry.target == "X@h:1"]
         if due:
             waits.append(clock.now - begun)
-            ledger.not_sent(due[0], "no connection")
+            ledger.not_sent(due[0], "status 0xC000")
         clock.now += 300
     assert len(waits) == 50
     for entry in ledger.due():
         ledger.sent(entry)
     assert ledger.counts() == {"graded": 1, "sent": 1, "given_up": 1}
+
+
+def test_an_archive_that_is_away_is_waited_for_without_end(ledger, clock):
+    ledger.image("a")
+    clock.now += QUIET_S
+    ledger.take(QUIET_S)
+    ledger.finish("a", 1, "", ["r.dcm"], ["X@h:1"])
+    for turn in range(200):
+        (entry,) = ledger.due()
+        assert not ledger.not_sent(entry, "no connection", is_away=True)
+        clock.now += min(2.0**turn, 600.0)
+    refused = 0
+    while ledger.due():
+        refused += 1
+        ledger.not_sent(ledger.due()[0], "status 0xC000")
+        clock.now += 600
+    assert refused == 40
 
 
 def test_images_may_go_only_when_their_study_is_answered_and_old(ledger, clock):

@@ -14,7 +14,7 @@ from pynetdicom import AE, evt
 from voco2d.service import send
 from voco2d.service.answer import to_bytes
 from voco2d.service.audit import Audit, digest_of
-from voco2d.service.delivery import AwayError
+from voco2d.service.delivery import AwayError, BrokenOffError
 from voco2d.service.node_args import DimseTarget, NodeArgs
 from voco2d.service.send import send_due, spell
 from voco2d.service.structured_report import structured_report
@@ -227,6 +227,23 @@ def test_results_are_read_one_at_a_time_and_sent_in_batches(spool, clock, receiv
     assert [_send_due(spool, NodeArgs(targets=(TARGET,))) for _ in range(3)] == [3, 2, 0]
     assert max(most) == 1
     assert sorted(arrived) == [f"1.{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_kept"), [(AwayError("HTTP status 503"), True), (BrokenOffError("the connection broke"), False)]
+)
+def test_only_what_an_archive_breaks_off_at_is_given_up_at_last(spool, clock, receive, error, is_kept):
+    """An archive that was away for 7 h lost every result that waited for it."""
+
+    def take(_uid):
+        raise error
+
+    receive(take)
+    _finish(spool, clock, [_report("1.1")], spell(TARGET))
+    for _ in range(60):
+        _send_due(spool, NodeArgs(targets=(TARGET,)))
+        clock.now += 600
+    assert spool.ledger.counts() == {"graded": 1, "waiting" if is_kept else "given_up": 1}
 
 
 @pytest.mark.parametrize("place", range(3))

@@ -218,6 +218,8 @@ def test_results_go_once_they_were_sent_or_given_up_and_are_old(spool, clock):
     spool.add("late", "1.1", "2", lambda path: path.write_bytes(b"x"))
     assert spool.forget_results(100.0) == 3
     assert {studies[path.name] for path in (spool.folder / "results").iterdir()} == {"waiting", "late"}
+    counts = spool.ledger.counts()
+    assert (counts["sent"], counts["waiting"], counts["given_up"]) == (1, 1, 1)  # "late" keeps its results and its note
     (waiting,) = spool.ledger.due()
     spool.ledger.sent(waiting)
     assert spool.forget_results(100.0) == 1
@@ -233,11 +235,19 @@ def test_results_count_for_what_the_spool_may_hold(tmp_path, clock):
     assert small.lack() == ""
     small.close()
     small = Spool(tmp_path, 61, clock)
-    assert small.lack() == "the spool holds the most allowed"
+    assert "--keep-results-hours" in small.lack()
     clock.now += 100
     assert small.forget_results(50.0) == 1
     assert small.lack() == ""
     small.write_results(digest_of("2"), 1, {"a.dcm": b"x" * 60})
+    assert "--keep-results-hours" in small.lack()
+    small.close()
+
+
+def test_results_are_blamed_for_a_full_spool_only_where_they_fill_it(tmp_path):
+    small = Spool(tmp_path, 100)
+    _add(small, "1", b"x" * 60)
+    small.write_results(digest_of("1"), 1, {"a.dcm": b"x" * 40})
     assert small.lack() == "the spool holds the most allowed"
     small.close()
 

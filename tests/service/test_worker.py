@@ -1,4 +1,6 @@
 import json
+import sqlite3
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -7,7 +9,7 @@ from voco2d.errors import ReadError
 from voco2d.service import worker as worker_module
 from voco2d.service.audit import Audit
 from voco2d.service.grader import KilledError, NotReadyError
-from voco2d.service.ledger import MOST_ATTEMPTS
+from voco2d.service.ledger import MOST_ATTEMPTS, Ledger
 from voco2d.service.node_args import DimseTarget, NodeArgs
 from voco2d.service.spool import Spool
 from voco2d.service.structured_report import structured_report
@@ -163,6 +165,47 @@ def test_studies_wait_until_networks_can_be_loaded_again(spool, clock, monkeypat
     worker = _worker(spool, answer)
     worker.run()
     assert spool.ledger.counts() == {"graded": 2}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "MEIER^HANS"), sqlite3.OperationalError("MEIER^HANS")])
+@pytest.mark.parametrize("step", ["Spool.forget", "Ledger.give_up", "Spool.take", "Path.write_bytes", "Ledger.finish"])
+def test_a_disk_that_is_full_for_a_while_ends_nothing_and_costs_no_attempt(
+    spool, clock, monkeypatch, caplog, step, error
+):
+    owner_name, name = step.split(".")
+    owner = {"Spool": Spool, "Ledger": Ledger, "Path": Path}[owner_name]
+    whole, put_back = getattr(owner, name), Ledger.put_back
+    tries, lost = [], []
+
+    def fail_at_first(*args):
+        tries.append(args)
+        if len(tries) <= 2 * MOST_ATTEMPTS:
+            raise error
+        return whole(*args)
+
+    def lose_one(*args, **more):
+        lost.append(args)
+        if len(lost) == 1:
+            raise error
+        put_back(*args, **more)
+
+    _receive(spool, "1")
+    clock.now += 5
+    monkeypatch.setattr(worker_module, "_LOAD_AGAIN_S", 0.0)
+    monkeypatch.setattr(worker_module, "_FORGET_EVERY_S", 0.0)
+    monkeypatch.setattr(owner, name, fail_at_first)
+    with pytest.raises(type(error)):
+        _worker(spool, lambda _digest, _version: {"report.dcm": b"sr"}).run(once=True)
+    assert spool.ledger.counts() == {"receiving": 1}
+    monkeypatch.setattr(Ledger, "put_back", lose_one)
+    worker = _worker(spool, lambda _digest, _version: {"report.dcm": b"sr"})
+    monkeypatch.setattr(Audit, "note", lambda *_args, **_more: worker.stop())
+    worker.run()
+    assert spool.ledger.counts() == {"graded": 1}
+    assert len(tries) > 2 * MOST_ATTEMPTS
+    assert list(spool.incoming.iterdir()) == []
+    assert f"the disk ({type(error).__name__})" in caplog.text
+    assert "MEIER" not in caplog.text
 
 
 def test_headers_without_names_can_be_answered(hospital_study, make_result, tmp_path):

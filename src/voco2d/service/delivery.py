@@ -31,6 +31,10 @@ class AwayError(NotSentError):
     """The receiver takes nothing for now, whatever it is."""
 
 
+class BrokenOffError(AwayError):
+    """The receiver broke off while it was sent an object, which may be that object's fault."""
+
+
 def connect(target: Target, kinds: Set[Kind], args: NodeArgs) -> AbstractContextManager[Store]:
     """Connect to a receiver for as long as the context lasts.
 
@@ -54,6 +58,7 @@ def _association(target: DimseTarget, kinds: Set[Kind], args: NodeArgs) -> Itera
     pynetdicom = require("pynetdicom", "dicom", "sending results")
     entity = pynetdicom.AE(args.title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = args.timeout_s
+    entity.connection_timeout = args.timeout_s  # else the system's, minutes where a receiver's queue is full
     for sop_class, syntax in sorted(kinds):
         entity.add_requested_context(sop_class, syntax)
     tls = None if args.certificate is None else (_client_tls(args), target.host)
@@ -78,7 +83,7 @@ def _store(association: Any, dataset: Dataset) -> str:
     except Exception as error:  # an encoder may raise anything; its words may hold identifiers
         return type(error).__name__
     if status is None:
-        raise AwayError("the connection broke")
+        raise BrokenOffError("the connection broke")
     return "" if status == 0 or status in _WARNINGS else f"status 0x{status:04X}"
 
 

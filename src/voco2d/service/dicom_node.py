@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -86,25 +87,29 @@ class DicomNode:
             study, series, image = _identity(path, trouble)
             assert path is not None
             self._spool.add(study, series, image, partial(_move, path))
+            self._audit.note("stored", caller, study)
         except _RefusedError as refused:
             self._refuse(caller, refused.reason, study)
             return refused.status
         except SpoolFullError as full:
             self._refuse(caller, str(full), study)
             return OUT_OF_RESOURCES
-        except OSError as error:
-            self._refuse(caller, error.strerror or "the disk", study)
+        except (OSError, sqlite3.OperationalError) as error:
+            self._refuse(caller, getattr(error, "strerror", None) or "the disk", study)
             return OUT_OF_RESOURCES
         finally:
             if path is not None:
                 path.unlink(missing_ok=True)
-        self._audit.note("stored", caller, study)
         return SUCCESS
 
     def _refuse(self, caller: str, reason: str, study: str = "") -> None:
+        """Note a refusal; a disk that can't be written changes nothing in what the caller is told."""
         _log.warning("refused: %s", reason)
-        self._audit.note(f"refused: {reason}", caller, study)
-        self._spool.ledger.refuse(reason)
+        try:
+            self._audit.note(f"refused: {reason}", caller, study)
+            self._spool.ledger.refuse(reason)
+        except (OSError, sqlite3.Error) as error:
+            _log.error("a refusal could not be noted (%s)", type(error).__name__)
 
 
 class _RefusedError(Exception):

@@ -15,9 +15,6 @@ MOST_ATTEMPTS: Final = 3
 """How often a study may end the program, or be under way when it is killed, before it is given up."""
 GIVEN_UP: Final = "ended the program while it was graded"
 
-_LONGEST_WAIT_S: Final = 600.0
-_GIVE_UP_AFTER: Final = 50
-
 
 class Ledger:
     """States of studies and of what is sent; each change is on disk before the call returns.
@@ -178,22 +175,22 @@ class Ledger:
 
     def sent(self, entry: Outgoing) -> None:
         """Note that something arrived."""
-        self._end_try(entry, "sent", "", 0.0)
+        self._end_try(entry, "sent", "", entry.tried(False), 0.0)
 
-    def not_sent(self, entry: Outgoing, reason: str, is_final: bool = False) -> bool:
+    def not_sent(self, entry: Outgoing, reason: str, is_final: bool = False, is_away: bool = False) -> bool:
         """Note why something did not arrive; it is tried again, later each time, and given up at last.
 
         Args:
             entry: What.
             reason: Why; without identifiers.
             is_final: Whether it is of no use to try it again.
+            is_away: Whether the target takes nothing for now, which is waited for without end.
 
         Returns:
             Whether it is given up.
         """
-        given_up = is_final or entry.attempts + 1 >= _GIVE_UP_AFTER
-        wait = min(_LONGEST_WAIT_S, 2.0 ** min(entry.attempts, 16))
-        self._end_try(entry, "given_up" if given_up else "waiting", reason, wait)
+        given_up = is_final or (entry.is_last and not is_away)
+        self._end_try(entry, "given_up" if given_up else "waiting", reason, entry.tried(is_away), entry.wait_s)
         return given_up
 
     def counts(self) -> dict[str, int]:
@@ -235,10 +232,16 @@ class Ledger:
         waiting = {Outgoing(*row).study for row in rows}
         return [digest for digest in self.forgettable(keep_s) if digest not in waiting]
 
-    def _end_try(self, entry: Outgoing, state: str, reason: str, wait_s: float) -> None:
+    def strike_sent(self, digests: Collection[str]) -> None:
+        """Strike what is noted of results that arrived, of studies whose results go."""
+        with self._file.open() as database:
+            rows = database.execute("SELECT file, target, attempts FROM outgoing WHERE state = 'sent'").fetchall()
+            gone = [(entry.file, entry.target) for entry in (Outgoing(*row) for row in rows) if entry.study in digests]
+            database.executemany("DELETE FROM outgoing WHERE file = ? AND target = ?", gone)
+
+    def _end_try(self, entry: Outgoing, state: str, reason: str, attempts: int, wait_s: float) -> None:
         with self._file.open() as database:
             database.execute(
-                "UPDATE outgoing SET attempts = attempts + 1, state = ?, reason = ?, next_try = ? "
-                "WHERE file = ? AND target = ?",
-                (state, reason, self._now() + wait_s, entry.file, entry.target),
+                "UPDATE outgoing SET attempts = ?, state = ?, reason = ?, next_try = ? WHERE file = ? AND target = ?",
+                (attempts, state, reason, self._now() + wait_s, entry.file, entry.target),
             )

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 
 from voco2d.service.audit import Audit
-from voco2d.service.delivery import AwayError, Kind, NotSentError, Store, connect
+from voco2d.service.delivery import AwayError, BrokenOffError, Kind, NotSentError, Store, connect
 from voco2d.service.ledger import Ledger
 from voco2d.service.node_args import NodeArgs, Target, WebTarget
 from voco2d.service.outgoing import Outgoing
@@ -24,11 +24,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Try:
-    """What became of a result: it arrived, it is to be tried again, or it is of no use to try it again."""
+    """What became of a result: it arrived, it is to be tried again, or it is of no use to try it again.
+
+    `is_away`: nothing was said of it, as the receiver takes nothing for now.
+    """
 
     entry: Outgoing
     reason: str = ""
     is_final: bool = False
+    is_away: bool = False
 
 
 def spell(target: Target) -> str:
@@ -64,7 +68,7 @@ def send_due(ledger: Ledger, folder: Path, args: NodeArgs, audit: Audit) -> int:
             if not told.reason:
                 ledger.sent(told.entry)
                 arrived += 1
-            elif ledger.not_sent(told.entry, told.reason, told.is_final):
+            elif ledger.not_sent(told.entry, told.reason, told.is_final, told.is_away):
                 audit.note(f"result given up: {told.reason}", "", digest=told.entry.study, target=name)
                 _log.error("%s: a result of study %s is given up: %s", name, told.entry.study, told.reason)
             else:
@@ -101,10 +105,12 @@ def _send(target: Target, folder: Path, entries: Sequence[Outgoing], args: NodeA
                 yield told
     except AwayError as error:
         others = [] if tried else [*batch[1:], *entries[_MOST_AT_ONCE:]]
-        yield from (_Try(entry, str(error)) for entry in (*others, batch[tried]))
+        yield from (_Try(entry, str(error), is_away=True) for entry in others)
+        yield _Try(batch[tried], str(error), is_away=not isinstance(error, BrokenOffError))
     except Exception as error:  # a network may raise anything; its words may hold identifiers
-        reason = str(error) if isinstance(error, NotSentError) else type(error).__name__
-        yield from (_Try(entry, reason) for entry in batch[tried:])
+        was_told = isinstance(error, NotSentError)
+        reason = str(error) if was_told else type(error).__name__
+        yield from (_Try(entry, reason, is_away=not was_told) for entry in batch[tried:])
 
 
 def _deliver(entry: Outgoing, path: Path, store: Store) -> _Try:

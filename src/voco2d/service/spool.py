@@ -55,7 +55,8 @@ class Spool:
         shutil.rmtree(self.incoming)  # what a crash cut short: images nobody was told of, and what was being deleted
         self.incoming.mkdir()
         self.ledger.reconcile({path.parent.name for path in (folder / "images").glob("*/*")})
-        self._used = sum(_size(folder / name) for name in ("images", "results"))
+        self._results = _size(folder / "results")
+        self._used = self._results + _size(folder / "images")
         self._changing = threading.Lock()
         """Held while an image appears, or studies are taken or forgotten: none of these meets half of another."""
 
@@ -113,16 +114,22 @@ class Spool:
         """
         final = self.folder / "results" / digest / str(version)
         part = self.incoming / f"{uuid.uuid4().hex}.results"
-        part.mkdir()
-        for name, content in files.items():
-            (part / name).write_bytes(content)
-            to_disk(part / name)
-        final.parent.mkdir(exist_ok=True)
-        before = _size(final)
-        shutil.rmtree(final, ignore_errors=True)  # of an attempt that a crash ended, or of the same study sent again
-        part.replace(final)
+        try:
+            part.mkdir()
+            for name, content in files.items():
+                (part / name).write_bytes(content)
+                to_disk(part / name)
+            final.parent.mkdir(exist_ok=True)
+            before = _size(final)
+            shutil.rmtree(final, ignore_errors=True)  # of an attempt that came to no end, or the same study sent again
+            part.replace(final)
+        except Exception:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
         with self._changing:
-            self._used += _size(final) - before
+            grown = _size(final) - before
+            self._used += grown
+            self._results += grown
         to_disk(final.parent)
         return [str((final / name).relative_to(self.folder)) for name in files]
 
@@ -133,7 +140,8 @@ class Spool:
         """
         with self._changing:
             gone = self._set_aside("images", self.ledger.forgettable(keep_s))
-        return self._delete(gone)
+        self._delete(gone)
+        return len(gone)
 
     def forget_results(self, keep_s: float) -> int:
         """Delete the results of studies that were answered long ago; return how many studies that were.
@@ -141,11 +149,18 @@ class Spool:
         A study of which a result still waits to be sent keeps all; what was given up goes like what arrived.
         """
         with self._changing:
-            gone = self._set_aside("results", self.ledger.settled(keep_s))
-        return self._delete(gone)
+            settled = self.ledger.settled(keep_s)
+            gone = self._set_aside("results", settled)
+        freed = self._delete(gone)
+        with self._changing:
+            self._results -= freed
+        self.ledger.strike_sent(set(settled))  # last, as a full disk must be freed first
+        return len(gone)
 
     def lack(self) -> str:
         """Say why nothing more can be taken in, or nothing where there is room."""
+        if self._results > self._most_bytes / 2 and self._used >= self._most_bytes:
+            return "the spool holds the most allowed, most of it results, which --keep-results-hours sets a time for"
         if self._used >= self._most_bytes:
             return "the spool holds the most allowed"
         if shutil.disk_usage(self.folder).free < _LEAST_FREE:
@@ -179,12 +194,15 @@ class Spool:
         return moved
 
     def _delete(self, folders: list[Path]) -> int:
+        """Delete folders; return how many bytes that frees."""
+        freed = 0
         for folder in folders:
             size = _size(folder)
             shutil.rmtree(folder)
             with self._changing:
                 self._used -= size
-        return len(folders)
+            freed += size
+        return freed
 
 
 def _size(folder: Path) -> int:

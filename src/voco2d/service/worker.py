@@ -1,9 +1,12 @@
 """Takes studies that have become quiet, one after the other, and answers them."""
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 
 from voco2d.inference.outcome import failure_reason
 from voco2d.logs import wordless
@@ -16,6 +19,8 @@ from voco2d.service.spool import Spool
 
 _FORGET_EVERY_S = 600.0
 _LOAD_AGAIN_S = 10.0
+_DISK: Final = (OSError, sqlite3.OperationalError)
+"""What a disk that is full, or can't be written for another reason, ends a step with."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,22 +44,26 @@ class Worker:
         self._stop = threading.Event()
         self._sender = threading.Thread(target=self._send, name="sender", daemon=True)
         self._next_forgetting = 0.0
+        self._taken: str | None = None
+        """The study that a step is at, or that could not be put back."""
 
     def run(self, once: bool = False) -> None:
         """Work until `stop`; with `once` until nothing is left to grade and to send.
 
         Raises:
             NotReadyError: With `once`; otherwise studies wait until the networks can be loaded.
+            OSError: With `once`, as `sqlite3.OperationalError`; otherwise studies wait until the disk can be written.
         """
         self._sender.start()
         try:
             while not self._stop.is_set():
                 try:
                     worked = self.step()
-                except NotReadyError as error:
+                except (NotReadyError, *_DISK) as error:
                     if once:
                         raise
-                    _log.error("%s; tried again in %g s", error, _LOAD_AGAIN_S)
+                    told = str(error) if isinstance(error, NotReadyError) else f"the disk ({type(error).__name__})"
+                    _log.error("%s; tried again in %g s", told, _LOAD_AGAIN_S)
                     self._stop.wait(_LOAD_AGAIN_S)
                     continue
                 if worked:
@@ -75,7 +84,9 @@ class Worker:
 
         Raises:
             NotReadyError: It could not be begun; it waits as before.
+            OSError: The disk could not be written, as `sqlite3.OperationalError`; the study waits as before.
         """
+        self._put_back()
         if time.monotonic() >= self._next_forgetting:
             self._next_forgetting = time.monotonic() + _FORGET_EVERY_S
             self._spool.forget(self._args.keep_h * 3600)
@@ -87,20 +98,38 @@ class Worker:
         taken = self._spool.take(self._args.quiet_s)
         if taken is None:
             return False
-        digest, version = taken
+        self._taken = taken[0]
+        try:
+            self._grade(*taken)
+        except _DISK:
+            with suppress(*_DISK):  # else the next step does it
+                self._put_back()
+            raise
+        self._taken = None
+        return True
+
+    def _put_back(self) -> None:
+        """Have the study graded again that a step came to no end with, if there is one."""
+        if self._taken is not None:
+            self._spool.ledger.put_back(self._taken, is_attempt=False)
+            self._taken = None
+
+    def _grade(self, digest: str, version: int) -> None:
         begun = time.monotonic()
         reason = ""
         files: dict[str, bytes] = {}
         try:
             files = self._answer(digest, version)
         except NotReadyError:
-            self._spool.ledger.put_back(digest, is_attempt=False)
+            self._put_back()
+            raise
+        except sqlite3.OperationalError:  # the ledger's, no fault of the study
             raise
         except KilledError as error:
             self._spool.ledger.put_back(digest, is_attempt=True)
             self._audit.note("to be graded again", "", digest=digest)
             _log.warning("study %s is to be graded again: %s", digest, error)
-            return True
+            return
         except Exception as error:  # whatever a study holds, the others must still be answered
             _log.debug("%s", wordless(error))
             reason = failure_reason(error)
@@ -112,7 +141,6 @@ class Worker:
         event = ("failed" if reason else "answered") if counts else "grew meanwhile"
         self._audit.note(event, "", digest=digest, seconds=round(time.monotonic() - begun))
         _log.info("study %s %s%s", digest, event, f": {reason}" if reason else "")
-        return True
 
     def _send(self) -> None:
         while not self._stop.is_set():
