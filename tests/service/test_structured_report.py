@@ -228,7 +228,7 @@ def test_a_series_that_was_refused_is_told_beside_the_numbers_and_by_itself(make
     assert not refused.get_measurements()
     (source,) = refused.source_images
     assert source.referenced_sop_instance_uid == two_series.of_series("1.3")[0].SOPInstanceUID
-    assert _reasons(_two(make_result), Origin(series=["", "7"])) == told
+    assert _reasons(_two(make_result), Origin(series=["", "7"])) == told[::-1]  # the refused one first
 
 
 def test_stacks_of_one_series_may_be_assessed_and_refused(make_result, two_series):
