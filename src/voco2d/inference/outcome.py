@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from voco2d.errors import ReadError, Voco2dError
-from voco2d.inference.results import GateMode, SeriesResult
+from voco2d.inference.results import GateMode, SeriesResult, StudyResult
 from voco2d.inference.runtime import Slices
+from voco2d.io.source import Rejection
 from voco2d.io.volume import Volume
 from voco2d.logs import wordless
 from voco2d.preprocessing.preprocess import Prepared
@@ -79,3 +81,20 @@ def failure_reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "could not be graded, in a way that was not foreseen; --verbose tells where it failed"
+
+
+def first_study(studies: Sequence[StudyResult], rejections: Sequence[Rejection], scan: Path | str) -> StudyResult:
+    """Return the first of the studies that `predict_studies` of a predictor found in a scan.
+
+    Args:
+        studies: What it found.
+        rejections: Files that belong to none.
+        scan: Where it looked, named in the error.
+
+    Raises:
+        ReadError: There is none; the reason is that of the first file.
+    """
+    if not studies:
+        reason = f" ({rejections[0].reason})" if rejections else ""
+        raise ReadError(scan, f"no CT series in it{reason}")
+    return studies[0]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from voco2d.errors import ConfigError, ReadError
 from voco2d.evaluation.scaler_file import read_scalers
-from voco2d.inference.outcome import ReadOut, failed, series_of
+from voco2d.inference.outcome import ReadOut, failed, first_study, series_of
 from voco2d.inference.result_table import prediction_table
 from voco2d.inference.results import GateMode, SeriesResult, StudyResult, group_studies
 from voco2d.inference.runtime import Models, load_models
@@ -150,12 +150,9 @@ class Predictor:
         if isinstance(scan, Volume):
             return self._study([self._safely(lambda: self._grader.grade(scan, look=look), series_of(scan, self.gates))])
         studies, rejections = self.predict_studies([Path(scan)], look)
-        if not studies:
-            reason = f" ({rejections[0].reason})" if rejections else ""
-            raise ReadError(scan, f"no CT series in it{reason}")
         if len(studies) > 1:
             raise ReadError(scan, f"holds {len(studies)} studies; give one of them, or use predict_studies")
-        return studies[0]
+        return first_study(studies, rejections, scan)
 
     def predict_studies(
         self, inputs: Sequence[Path], look: Look | None = None

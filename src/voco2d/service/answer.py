@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from voco2d.errors import ReadError
 from voco2d.inference.explain.explain_study import ExplainedStudy, Explanations
 from voco2d.inference.explain.explainer import Explainer
+from voco2d.inference.outcome import first_study
 from voco2d.inference.predictor import Predictor
 from voco2d.inference.results import StudyResult
 from voco2d.inference.runtime import Runtime
@@ -85,17 +86,15 @@ def _graded(predictor: Predictor, folder: Path, look: Look | None) -> tuple[Stud
         ReadError: There is no series, or series of several patients.
     """
     studies, rejections = predictor.predict_studies([folder], look)
-    counts = Counter(rejection.reason for rejection in rejections)
-    if not studies:
-        reason = f" ({rejections[0].reason})" if rejections else ""
-        raise ReadError(folder, f"no CT series in it{reason}")
     if len(studies) > 1:
         raise ReadError(folder, f"holds images of {len(studies)} patients or studies under one study UID")
+    study = first_study(studies, rejections, folder)
+    counts = Counter(rejection.reason for rejection in rejections)
     missed = {reason: count for reason, count in counts.items() if not any(words in reason for words in _NOT_MISSED)}
     if not missed:
-        return studies[0], ""
+        return study, ""
     told = "; ".join(f"{count}: {reason}" for reason, count in sorted(missed.items()))
-    return studies[0], f"images or series of the study that were not graded: {told}"
+    return study, f"images or series of the study that were not graded: {told}"
 
 
 def _maker(predictor: Predictor, is_rest: bool, is_explained: bool) -> str:
